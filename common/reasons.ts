@@ -1,0 +1,63 @@
+/**
+ * The closed lists of reasons. A reason is a metric label, a log field and what `shimmy top` shows,
+ * so a value never changes its meaning, and new ones are added at the end only.
+ *
+ * A reason's number is its index. shm-core/include/shimmy/reasons.h has the same lists in the same
+ * order, and docs/reference/reasons.md one section per reason; tests keep them equal.
+ */
+
+/** Why a connection went over plain TCP instead of shared memory. */
+export const FALLBACK_REASONS = [
+  "disabled",
+  "peer_not_injected",
+  "other_node_no_fabric",
+  "policy_denied",
+  "policy_unknown",
+  "quota",
+  "agent_unavailable",
+  "version_mismatch",
+  "peer_refused",
+  "fd_passing_refused",
+] as const;
+
+/** One of {@link FALLBACK_REASONS}. */
+export type FallbackReason = (typeof FALLBACK_REASONS)[number];
+
+/** Why a stream, or a connection relayed over TCP, ended. */
+export const END_REASONS = [
+  "closed",
+  "reset_by_app",
+  "reset_by_peer",
+  "peer_died",
+  "app_unreachable",
+  "connect_timeout",
+  "idle_timeout",
+  "revoked",
+  "drained",
+  "stray_io",
+  "cursor_out_of_range",
+  "bad_half",
+  "bad_replace",
+  "no_memory",
+  "limit",
+  "internal",
+] as const;
+
+/** One of {@link END_REASONS}. */
+export type EndReason = (typeof END_REASONS)[number];
+
+/** Why the session between two sidecars ended. */
+export const SESSION_END_REASONS = [
+  "closed",
+  "peer_gone",
+  "revoked",
+  "protocol_error",
+  "version_mismatch",
+  "fd_passing_refused",
+  "grant_violation",
+  "bad_fd",
+  "limit",
+] as const;
+
+/** One of {@link SESSION_END_REASONS}. */
+export type SessionEndReason = (typeof SESSION_END_REASONS)[number];
