@@ -1,0 +1,119 @@
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { ShimmyError } from "../../common/errors.ts";
+
+/**
+ * Kinds of event, the first argument of the dispatcher.
+ * Same numbers as `EventKind` in src/event_sink.h.
+ */
+export const EventKind = {
+  message: 1,
+  socketClosed: 2,
+  connection: 3,
+  acceptPaused: 4,
+} as const;
+
+/** Receives every event of this environment. What follows the kind is listed in native-events.ts. */
+export type NativeDispatch = (kind: number, id: number, first: unknown, second: unknown) => void;
+
+/** `[pid, uid, gid]`, or a negative status. */
+export type NativeCredentials = [number, number, number] | number;
+
+/**
+ * Everything the addon exports. All native functions and classes are declared in this file.
+ *
+ * Functions return a number: not negative for a result, negative for a status that
+ * {@link statusError} understands. They throw only for arguments of the wrong type.
+ */
+export interface NativeAddon {
+  setDispatch(dispatch: NativeDispatch): void;
+  /** Whether the event loop waits for native events. */
+  setKeepAlive(keepAlive: boolean): void;
+
+  socketPair(): [number, number] | number;
+  duplicateFd(fd: number): number;
+  closeFd(fd: number): number;
+  shutdownFd(fd: number): number;
+  peerCredentials(fd: number): NativeCredentials;
+
+  /** Returns a socket id. */
+  controlConnect(path: string): number;
+  /** Returns a socket id and owns the descriptor from then on. */
+  controlAdopt(fd: number): number;
+  controlPeer(id: number): NativeCredentials;
+  controlStartReading(id: number): void;
+  /** Returns 1 when sent, 0 when queued. */
+  controlSend(id: number, data: Uint8Array, fds: readonly number[]): number;
+  controlClose(id: number): void;
+  /** Returns a listener id. */
+  controlListen(path: string, mode: number): number;
+  controlResumeAccept(id: number): void;
+  controlCloseListener(id: number): void;
+}
+
+/** CMake presets whose addon `SHIMMY_NATIVE_BUILD` can choose. */
+const PRESETS: readonly string[] = ["release", "asan", "tsan"];
+
+let loaded: NativeAddon | undefined;
+
+/**
+ * The native addon of this environment, loaded on first use.
+ *
+ * `SHIMMY_NATIVE_BUILD` chooses the build of one CMake preset; without it a prebuilt addon in
+ * `prebuilds/` is taken, else the release build of this checkout.
+ *
+ * @throws {@link ShimmyError} `SHIMMY_ERR_NATIVE_MISSING` when there is none or it does not load.
+ * @throws {@link ShimmyError} `SHIMMY_ERR_INVALID_OPTION` when `SHIMMY_NATIVE_BUILD` is unknown.
+ */
+export function native(): NativeAddon {
+  loaded ??= load();
+  return loaded;
+}
+
+/**
+ * Files to try, in order.
+ *
+ * @param preset - The value of `SHIMMY_NATIVE_BUILD`.
+ * @throws {@link ShimmyError} `SHIMMY_ERR_INVALID_OPTION` when `preset` is unknown.
+ */
+export function addonCandidates(root: string, preset: string | undefined): string[] {
+  if (preset !== undefined && !PRESETS.includes(preset)) {
+    throw new ShimmyError(
+      "SHIMMY_ERR_INVALID_OPTION",
+      `SHIMMY_NATIVE_BUILD must be one of ${PRESETS.join(", ")}, got "${preset}"`,
+    );
+  }
+  if (preset !== undefined) return [join(root, "build", preset, "shimmy.node")];
+  return [
+    join(root, "prebuilds", `${process.platform}-${process.arch}`, "shimmy.node"),
+    join(root, "build", "release", "shimmy.node"),
+  ];
+}
+
+function load(): NativeAddon {
+  const candidates = addonCandidates(packageRoot(), process.env["SHIMMY_NATIVE_BUILD"]);
+  const file = candidates.find((candidate) => existsSync(candidate));
+  if (file === undefined) {
+    throw new ShimmyError(
+      "SHIMMY_ERR_NATIVE_MISSING",
+      `no native addon at ${candidates.join(" or ")}; run "npm run build:native"`,
+    );
+  }
+  try {
+    return createRequire(import.meta.url)(file) as NativeAddon;
+  } catch (cause) {
+    throw new ShimmyError(
+      "SHIMMY_ERR_NATIVE_MISSING",
+      `the native addon ${file} does not load; run "npm run build:native"`,
+      { cause },
+    );
+  }
+}
+
+/** The folder of package.json: this file is two levels below it, and three once compiled to dist/. */
+function packageRoot(): string {
+  for (let folder = import.meta.dirname; ; folder = dirname(folder)) {
+    if (existsSync(join(folder, "package.json")) || folder === dirname(folder)) return folder;
+  }
+}

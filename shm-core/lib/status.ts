@@ -1,0 +1,64 @@
+import { getSystemErrorName } from "node:util";
+import { ShimmyError, type ShimmyErrorCode } from "../../common/errors.ts";
+
+/** Negative results of native calls that are not `-errno`. Same numbers as `Status` in src/status.h. */
+export const Status = {
+  closed: -5001,
+  tooBig: -5002,
+  tooManyFds: -5003,
+  emptyMessage: -5004,
+  queueFull: -5005,
+  truncated: -5006,
+  notConnected: -5007,
+} as const;
+
+/** Below this a negative result is a {@link Status}; from here to -1 it is `-errno`. */
+const LOWEST_ERRNO = -4095;
+
+const STATUS_ERRORS: Readonly<Record<number, readonly [ShimmyErrorCode, string]>> = {
+  [Status.closed]: ["SHIMMY_ERR_CLOSED", "already closed"],
+  [Status.tooBig]: ["SHIMMY_ERR_MESSAGE_TOO_BIG", "message too big"],
+  [Status.tooManyFds]: ["SHIMMY_ERR_LIMIT", "too many file descriptors in one message"],
+  [Status.emptyMessage]: ["SHIMMY_ERR_PROTOCOL", "empty message"],
+  [Status.queueFull]: ["SHIMMY_ERR_SLOW_READER", "the peer does not read, the send queue is full"],
+  [Status.truncated]: ["SHIMMY_ERR_PROTOCOL", "the peer's message exceeds the limits"],
+  [Status.notConnected]: ["SHIMMY_ERR_CLOSED", "the peer closed the socket"],
+};
+
+const ERRNO_CODES: Readonly<Record<string, ShimmyErrorCode>> = {
+  EADDRINUSE: "SHIMMY_ERR_ADDRESS_IN_USE",
+  EADDRNOTAVAIL: "SHIMMY_ERR_ADDRESS_NOT_AVAILABLE",
+};
+
+/**
+ * Turns a negative native result into the error to throw. Nothing else knows the mapping.
+ *
+ * For a failed system call `cause` is an `Error` whose `code` is the name of the errno.
+ */
+export function statusError(status: number, operation: string): ShimmyError {
+  if (status < 0 && status >= LOWEST_ERRNO) return systemError(status, operation);
+  const known = STATUS_ERRORS[status];
+  if (known !== undefined) return new ShimmyError(known[0], `${operation}: ${known[1]}`);
+  return new ShimmyError("SHIMMY_ERR_INTERNAL", `${operation}: unknown status ${status}`);
+}
+
+/** Returns a result that is not negative. @throws {@link ShimmyError} for one that is. */
+export function checked(result: number, operation: string): number {
+  if (result < 0) throw statusError(result, operation);
+  return result;
+}
+
+/** The name of the errno behind an error from {@link statusError}, such as `"ETOOMANYREFS"`. */
+export function errnoName(err: unknown): string | undefined {
+  const cause = err instanceof ShimmyError ? err.cause : undefined;
+  if (!(cause instanceof Error) || !("code" in cause)) return undefined;
+  return typeof cause.code === "string" ? cause.code : undefined;
+}
+
+function systemError(status: number, operation: string): ShimmyError {
+  const name = getSystemErrorName(status);
+  const cause = Object.assign(new Error(`${operation}: ${name}`), { code: name, errno: status });
+  return new ShimmyError(ERRNO_CODES[name] ?? "SHIMMY_ERR_SYSTEM", `${operation}: ${name}`, {
+    cause,
+  });
+}

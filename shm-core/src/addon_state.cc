@@ -1,0 +1,29 @@
+#include "addon_state.h"
+
+namespace shimmy {
+
+bool AddonState::Attach(Napi::Env env) {
+  auto* const state = new AddonState();
+  env.SetInstanceData(state);  // deleted with the environment, after the cleanup hooks
+  if (!state->sink.Open(env)) return false;
+  // Hooks run in reverse order, so this one comes before the threadsafe function's own (I1).
+  env.AddCleanupHook([](AddonState* self) { self->Shutdown(); }, state);
+  return !env.IsExceptionPending();
+}
+
+uint32_t AddonState::AddChannel(UniqueFd fd) {
+  const uint32_t id = NextId();
+  channels.emplace(id, std::make_shared<ControlChannel>(id, std::move(fd), sink, poller));
+  return id;
+}
+
+void AddonState::Shutdown() noexcept {
+  poller.Stop();
+  for (const auto& [id, channel] : channels) channel->Close();
+  for (const auto& [id, listener] : listeners) listener->Close();
+  channels.clear();
+  listeners.clear();
+  sink.Stop();
+}
+
+}  // namespace shimmy

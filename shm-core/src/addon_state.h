@@ -1,0 +1,47 @@
+// What one JavaScript environment (main thread or worker) owns. Nothing is global: an addon
+// loaded in three workers has three of these, and three poller threads.
+//
+//   I1  Shutdown() runs as a cleanup hook, before the environment frees the threadsafe
+//       function: it joins every thread that posts events, then stops the sink
+//   I2  members are used on the environment's thread only, except sink.Post() and the poller
+#pragma once
+
+#include <napi.h>
+
+#include <memory>
+#include <unordered_map>
+
+#include "control_channel.h"
+#include "control_listener.h"
+#include "event_sink.h"
+#include "poller.h"
+
+namespace shimmy {
+
+class AddonState {
+ public:
+  AddonState() = default;
+  AddonState(const AddonState&) = delete;
+  AddonState& operator=(const AddonState&) = delete;
+  ~AddonState() = default;
+
+  // Attaches a new state to `env`. Returns false with an exception pending.
+  [[nodiscard]] static bool Attach(Napi::Env env);
+  static AddonState& Of(Napi::Env env) { return *env.GetInstanceData<AddonState>(); }
+
+  // Returns the new channel's id.
+  [[nodiscard]] uint32_t AddChannel(UniqueFd fd);
+  [[nodiscard]] uint32_t NextId() noexcept { return next_id_++; }
+
+  EventSink sink;
+  Poller poller;
+  std::unordered_map<uint32_t, std::shared_ptr<ControlChannel>> channels;
+  std::unordered_map<uint32_t, std::shared_ptr<ControlListener>> listeners;
+
+ private:
+  void Shutdown() noexcept;
+
+  uint32_t next_id_ = 1;
+};
+
+}  // namespace shimmy

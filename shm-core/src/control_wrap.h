@@ -1,0 +1,10 @@
+// Control sockets for lib/control-socket.ts. Sockets and listeners are named by ids.
+#pragma once
+
+#include <napi.h>
+
+namespace shimmy {
+
+void ExportControlFunctions(Napi::Env env, Napi::Object exports);
+
+}  // namespace shimmy

@@ -1,0 +1,13 @@
+// Calls on plain descriptors that Node does not have.
+#pragma once
+
+#include <napi.h>
+
+namespace shimmy {
+
+void ExportFdFunctions(Napi::Env env, Napi::Object exports);
+
+// [pid, uid, gid] of the process at the other end of a Unix socket, or -errno.
+Napi::Value PeerCredentials(Napi::Env env, int fd);
+
+}  // namespace shimmy
