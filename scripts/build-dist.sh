@@ -8,8 +8,10 @@ mkdir -p build
 exec 9>build/.dist.lock
 flock 9
 
-sources=$(find common shm-core/lib agent sidecar cli -name '*.ts' 2>/dev/null | LC_ALL=C sort)
-hash=$({ sha256sum tsconfig.json tsconfig.build.json package.json && xargs -r sha256sum <<<"$sources"; } | sha256sum)
+hash=$(
+  find tsconfig.json tsconfig.build.json package.json common shm-core/lib agent sidecar cli \
+    -name '*.ts' -o -name '*.json' | LC_ALL=C sort | xargs -d '\n' sha256sum | sha256sum
+)
 [[ -f dist/.sources && $(<dist/.sources) == "$hash" ]] && exit 0
 
 started=$SECONDS

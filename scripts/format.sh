@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Formats everything: scripts/format.sh. With --check-native only checks C and C++.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+native_files() {
+  find shm-core test bench sdk examples \( -name '*.h' -o -name '*.cc' -o -name '*.c' \) -print0 2>/dev/null
+}
+
+if [[ ${1:-} == --check-native ]]; then
+  native_files | xargs -0r clang-format-14 --dry-run -Werror
+  exit
+fi
+native_files | xargs -0r clang-format-14 -i
+PATH=$PWD/node_modules/.bin:$PATH prettier --write --log-level warn .

@@ -1,0 +1,48 @@
+# Debian packages Shimmy needs, by purpose; sourced by setup.sh. Each entry is
+#   package:probe      probe = a command, or the path (a glob) of a file, which the package brings
+# so that the check works without dpkg and with programs installed in other ways.
+# shellcheck shell=bash disable=SC2034
+
+machine=$(uname -m)
+
+build_packages=(
+  build-essential:c++
+  cmake:cmake
+  ninja-build:ninja
+)
+demo_packages=(
+  "${build_packages[@]}"
+  nginx:nginx
+  wrk:wrk
+  curl:curl
+)
+test_packages=(
+  "${demo_packages[@]}"
+  clang-14:clang++-14
+  clang-tidy-14:clang-tidy-14
+  clang-format-14:clang-format-14
+  "libclang-rt-14-dev:/usr/lib/llvm-14/lib/clang/14*/lib/linux/libclang_rt.fuzzer-$machine.a"
+  lld-14:ld.lld-14
+  libgtest-dev:/usr/include/gtest/gtest.h
+  spin:spin
+  redis-server:redis-server
+  redis-tools:redis-cli
+  haproxy:haproxy
+  nghttp2-client:h2load
+  'postgresql:/usr/lib/postgresql/*/bin/postgres'
+  prometheus:promtool
+  iproute2:ss
+  strace:strace
+  python3:python3
+)
+bench_packages=(
+  "${demo_packages[@]}"
+  redis-server:redis-server
+  redis-tools:redis-benchmark
+  haproxy:haproxy
+  nghttp2-client:h2load
+  'postgresql:/usr/lib/postgresql/*/bin/postgres'
+  iproute2:ss
+  python3:python3
+  'python3-venv:/usr/lib/python3*/ensurepip/__init__.py'
+)

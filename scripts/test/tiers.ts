@@ -1,0 +1,101 @@
+import { existsSync, globSync } from "node:fs";
+import type { Step } from "./run-step.ts";
+
+/** A group of steps with a time budget (docs/architecture.md, tests). */
+export interface Tier {
+  readonly name: string;
+  readonly budgetSeconds: number;
+  readonly steps: readonly Step[];
+}
+
+const check = (name: string, ...command: [string, ...string[]]): Step => ({
+  name,
+  command,
+  count: "check",
+});
+
+const mocha = (name: string): Step => ({
+  name: `${name} tests`,
+  command: [
+    "mocha",
+    "--forbid-only",
+    "--reporter",
+    "scripts/test/mocha-reporter.cjs",
+    "--spec",
+    `test/${name}/**/*.test.ts`,
+  ],
+  count: "mocha",
+});
+
+const build = (preset: string): Step => ({
+  name: `build (${preset})`,
+  command: ["bash", "scripts/build-native.sh", preset],
+  count: "prepare",
+});
+
+const SYMBOLIZER = "/usr/bin/llvm-symbolizer-14";
+const symbolizer = (variable: string): Record<string, string> =>
+  existsSync(SYMBOLIZER) ? { [variable]: SYMBOLIZER } : {};
+
+// ThreadSanitizer of this age does not start where addresses are more random than it knows;
+// setarch -R turns that off for the one process.
+const gtest = (preset: string): Step[] => [
+  build(preset),
+  {
+    name: `native tests (${preset})`,
+    command: ["setarch", "-R", `build/${preset}/shimmy_tests`, "--gtest_brief=1"],
+    env: {
+      ...symbolizer("ASAN_SYMBOLIZER_PATH"),
+      ...symbolizer("TSAN_SYMBOLIZER_PATH"),
+      UBSAN_OPTIONS: "print_stacktrace=1",
+      TSAN_OPTIONS: "halt_on_error=1",
+    },
+    count: "gtest",
+  },
+];
+
+/** Steps that exist only once what they check exists. */
+const when = (pattern: string, ...steps: Step[]): Step[] =>
+  globSync(pattern).length > 0 ? steps : [];
+
+/** Every tier, in the order they run. */
+export const TIERS: readonly Tier[] = [
+  {
+    name: "static",
+    budgetSeconds: 180,
+    steps: [
+      check("types", "tsc", "--noEmit", "-p", "."),
+      check("eslint", "eslint", "--max-warnings", "0", "."),
+      check("prettier", "prettier", "--check", "--log-level", "warn", "."),
+      check("clang-format", "bash", "scripts/format.sh", "--check-native"),
+      check("clang-tidy", "bash", "scripts/clang-tidy.sh"),
+      check("imports", "bash", "scripts/check-imports.sh"),
+      check("knip", "knip", "--no-progress", "--no-config-hints"),
+      check("sync comments", "node", "scripts/checks/sync-comments.ts"),
+      check("repository", "node", "scripts/checks/repository.ts"),
+    ],
+  },
+  { name: "unit", budgetSeconds: 60, steps: [mocha("unit")] },
+  {
+    name: "native",
+    budgetSeconds: 480,
+    steps: [
+      ...when("test/native/*_test.cc", ...["release", "asan", "tsan"].flatMap(gtest)),
+      ...when(
+        "test/native/freestanding/*.cc",
+        check("core is freestanding", "bash", "scripts/build-native.sh", "release", "core_freestanding"),
+      ),
+      ...when("test/fuzz/*_fuzzer.cc", {
+        name: "fuzz targets",
+        command: ["bash", "scripts/fuzz.sh", "5"],
+        count: "lines",
+      }),
+      ...when("shm-core/model/check.sh", {
+        name: "models",
+        command: ["bash", "shm-core/model/check.sh"],
+        count: "lines",
+      }),
+    ],
+  },
+  { name: "integration", budgetSeconds: 600, steps: [mocha("integration")] },
+];
