@@ -14,7 +14,8 @@ async function runTier({ name, budgetSeconds, steps }: Tier): Promise<Counts> {
   for (const step of steps) {
     console.log(`--- ${name}: ${step.name}`);
     const stepStartedMs = Date.now();
-    all.push(await runStep(step, budgetSeconds * HANG_FACTOR * scale * 1000));
+    const timeoutMs = budgetSeconds * HANG_FACTOR * scale * 1000;
+    all.push(await runStep(step, { timeoutMs, print: (text) => process.stdout.write(text) }));
     console.log(`    ${((Date.now() - stepStartedMs) / 1000).toFixed(1)} s`);
   }
   const total = sumCounts(all);

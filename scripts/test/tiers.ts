@@ -83,7 +83,13 @@ export const TIERS: readonly Tier[] = [
       ...when("test/native/*_test.cc", ...["release", "asan", "tsan"].flatMap(gtest)),
       ...when(
         "test/native/freestanding/*.cc",
-        check("core is freestanding", "bash", "scripts/build-native.sh", "release", "core_freestanding"),
+        check(
+          "core is freestanding",
+          "bash",
+          "scripts/build-native.sh",
+          "release",
+          "core_freestanding",
+        ),
       ),
       ...when("test/fuzz/*_fuzzer.cc", {
         name: "fuzz targets",

@@ -1,0 +1,73 @@
+// Imports go downwards only: cli → processes (agent, sidecar) → common, shm-core.
+// The folder names are the architecture (docs/architecture.md).
+"use strict";
+
+const PRODUCT = "^(cli|agent|sidecar|common|shm-core)/";
+
+module.exports = {
+  forbidden: [
+    {
+      name: "no-cycles",
+      severity: "error",
+      comment:
+        "Modules that import each other are one module in two files. Types alone may: at run time " +
+        "nothing of that is left.",
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ["type-only"] } },
+    },
+    {
+      name: "processes-know-contracts-only",
+      severity: "error",
+      comment: "A process knows another by its typed contract: agent/api.ts, sidecar/env.ts.",
+      from: { path: "^(agent|sidecar)/" },
+      to: {
+        path: "^(agent|sidecar)/",
+        pathNot: ["^$1/", "^agent/api\\.ts$", "^sidecar/env\\.ts$"],
+      },
+    },
+    {
+      name: "processes-do-not-know-the-cli",
+      severity: "error",
+      from: { path: "^(agent|sidecar|common|shm-core)/" },
+      to: { path: "^cli/" },
+    },
+    {
+      name: "common-is-the-bottom",
+      severity: "error",
+      from: { path: "^common/" },
+      to: { path: "^(agent|sidecar|shm-core)/" },
+    },
+    {
+      name: "shm-core-stands-alone",
+      severity: "error",
+      comment: "shm-core may import common/errors, nothing else of ours.",
+      from: { path: "^shm-core/" },
+      to: { path: PRODUCT, pathNot: ["^shm-core/", "^common/errors\\.ts$"] },
+    },
+    {
+      name: "product-does-not-import-its-surroundings",
+      severity: "error",
+      from: { path: PRODUCT },
+      to: { path: "^(test|bench|scripts|examples)/" },
+    },
+    {
+      name: "product-needs-no-dev-dependency",
+      severity: "error",
+      from: { path: PRODUCT },
+      to: { dependencyTypes: ["npm-dev"] },
+    },
+    {
+      name: "resolvable",
+      severity: "error",
+      from: {},
+      to: { couldNotResolve: true },
+    },
+  ],
+  options: {
+    doNotFollow: { path: "node_modules" },
+    exclude: { path: "^(dist|build|coverage)/" },
+    tsConfig: { fileName: "tsconfig.json" },
+    tsPreCompilationDeps: true,
+    enhancedResolveOptions: { extensions: [".ts", ".js", ".cjs"], exportsFields: ["exports"] },
+  },
+};
