@@ -19,17 +19,32 @@ export interface SyncFinding {
 
 /** Finds the atomic accesses of one C++ source that lack their comment. */
 export function findUncommentedOrders(source: string): SyncFinding[] {
-  const lines = source.split("\n");
-  return lines.flatMap((text, index) => {
-    const problem = problemOf(
-      text.replace(/\/\/.*/, ""),
-      lines
-        .slice(Math.max(0, index - REACH_LINES), index + 1)
-        .map((line) => /\/\/.*/.exec(line)?.[0] ?? "")
-        .join("\n"),
-    );
+  const lines = source.split("\n").map((line) => {
+    const start = line.indexOf("//");
+    return start < 0
+      ? { code: line, comment: "" }
+      : { code: line.slice(0, start), comment: line.slice(start) };
+  });
+  return lines.flatMap(({ code }, index) => {
+    const problem = problemOf(code, commentsFor(lines, index));
     return problem === undefined ? [] : [{ line: index + 1, problem }];
   });
+}
+
+interface Line {
+  readonly code: string;
+  readonly comment: string;
+}
+
+// Lines that are atomic accesses themselves do not count: one comment may stand above a block.
+function commentsFor(lines: readonly Line[], index: number): string {
+  let found = "";
+  for (let at = index, others = 0; at >= 0 && others <= REACH_LINES; at--) {
+    const { code, comment } = lines[at] ?? { code: "", comment: "" };
+    found += comment;
+    if (!ORDERED.test(code) && !RELAXED.test(code)) others += 1;
+  }
+  return found;
 }
 
 function problemOf(code: string, comments: string): string | undefined {

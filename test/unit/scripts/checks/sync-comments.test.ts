@@ -20,6 +20,12 @@ describe("findUncommentedOrders()", function () {
     ]);
   });
 
+  it("should let one comment stand above a long block of accesses", function () {
+    const block = `${ACQUIRE}\n`.repeat(20);
+    expect(findUncommentedOrders(`// SYNC tail (acquire): pairs with Push()\n${block}`)).to.be
+      .empty;
+  });
+
   it("should not take SYNC in code for a comment", function () {
     expect(findUncommentedOrders(`SYNC();\n${ACQUIRE}`)).to.have.length(1);
   });
