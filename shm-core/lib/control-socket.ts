@@ -77,7 +77,9 @@ export class ControlSocket implements Disposable {
   static {
     openSocket = (id) => new ControlSocket(id);
     deliverMessage = (socket, data, fds) => socket.#onMessage?.(data, fds);
-    deliverEnd = (socket, status) => socket.#ended(status);
+    deliverEnd = (socket, status) => {
+      socket.#ended(status);
+    };
   }
 
   /** Who is at the other end. */
@@ -119,7 +121,10 @@ export class ControlSocket implements Disposable {
       const error = statusError(id, operation);
       if (errnoName(error) !== "EAGAIN") throw error;
       if (performance.now() >= deadline) {
-        throw new ShimmyError("SHIMMY_ERR_TIMEOUT", `${operation}: not accepted in ${timeoutMs} ms`);
+        throw new ShimmyError(
+          "SHIMMY_ERR_TIMEOUT",
+          `${operation}: not accepted in ${timeoutMs} ms`,
+        );
       }
       await new Promise((resolve) => setTimeout(resolve, CONNECT_RETRY_MS));
     }

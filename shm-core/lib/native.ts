@@ -33,6 +33,9 @@ export interface NativeAddon {
 
   socketPair(): [number, number] | number;
   duplicateFd(fd: number): number;
+  /** From now on `fd` is closed with the environment, unless one of the next two comes first. */
+  ownFd(fd: number): void;
+  disownFd(fd: number): void;
   closeFd(fd: number): number;
   shutdownFd(fd: number): number;
   peerCredentials(fd: number): NativeCredentials;

@@ -27,7 +27,8 @@ export function leakedFdCount(): number {
  * A file descriptor with one owner, closed exactly once.
  *
  * Close it, release it, or declare it with `using`. One that is forgotten is closed when it is
- * collected, and counted in {@link leakedFdCount}: a safety net, not a way to close.
+ * collected, and counted in {@link leakedFdCount}: a safety net, not a way to close. What a
+ * terminated worker held is closed with the worker.
  */
 export class OwnedFd implements Disposable {
   #fd: number;
@@ -35,6 +36,7 @@ export class OwnedFd implements Disposable {
   /** Takes ownership: from here on nobody else may close `fd`. */
   constructor(fd: number) {
     this.#fd = requireFd(fd, "fd");
+    native().ownFd(fd);
     safetyNet.register(this, fd, this);
   }
 
@@ -57,7 +59,7 @@ export class OwnedFd implements Disposable {
   close(): void {
     if (this.#fd < 0) return;
     // The result does not matter: Linux frees the number whatever close() answers.
-    native().closeFd(this.release());
+    native().closeFd(this.#forget());
   }
 
   /**
@@ -66,14 +68,19 @@ export class OwnedFd implements Disposable {
    * @throws {@link ShimmyError} `SHIMMY_ERR_CLOSED` when it was closed or released before.
    */
   release(): number {
-    const fd = this.number;
-    this.#fd = -1;
-    safetyNet.unregister(this);
-    return fd;
+    native().disownFd(this.number);
+    return this.#forget();
   }
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  #forget(): number {
+    const fd = this.#fd;
+    this.#fd = -1;
+    safetyNet.unregister(this);
+    return fd;
   }
 }
 

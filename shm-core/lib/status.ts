@@ -1,7 +1,7 @@
 import { getSystemErrorName } from "node:util";
 import { ShimmyError, type ShimmyErrorCode } from "../../common/errors.ts";
 
-/** Negative results of native calls that are not `-errno`. Same numbers as `Status` in src/status.h. */
+/** Negative results of native calls that are not `-errno`. Same numbers as `AddonStatus` in src/addon_status.h. */
 export const Status = {
   closed: -5001,
   tooBig: -5002,

@@ -6,7 +6,7 @@
 #include "control_wrap.h"
 #include "fd_wrap.h"
 
-namespace shimmy {
+namespace shimmy::addon {
 namespace {
 
 // setDispatch(dispatch): the function that receives every event of this environment
@@ -39,10 +39,10 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
 }
 
 }  // namespace
-}  // namespace shimmy
+}  // namespace shimmy::addon
 
 static Napi::Object InitShimmy(Napi::Env env, Napi::Object exports) {
-  return shimmy::Init(env, exports);
+  return shimmy::addon::Init(env, exports);
 }
 
 NODE_API_MODULE(shimmy, InitShimmy)

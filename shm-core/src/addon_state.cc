@@ -1,6 +1,8 @@
 #include "addon_state.h"
 
-namespace shimmy {
+#include <unistd.h>
+
+namespace shimmy::addon {
 
 bool AddonState::Attach(Napi::Env env) {
   auto* const state = new AddonState();
@@ -24,6 +26,8 @@ void AddonState::Shutdown() noexcept {
   channels.clear();
   listeners.clear();
   sink.Stop();
+  for (const int fd : owned_fds) ::close(fd);
+  owned_fds.clear();
 }
 
-}  // namespace shimmy
+}  // namespace shimmy::addon

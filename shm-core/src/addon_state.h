@@ -10,13 +10,14 @@
 
 #include <memory>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "control_channel.h"
 #include "control_listener.h"
 #include "event_sink.h"
 #include "poller.h"
 
-namespace shimmy {
+namespace shimmy::addon {
 
 class AddonState {
  public:
@@ -33,6 +34,9 @@ class AddonState {
   [[nodiscard]] uint32_t AddChannel(UniqueFd fd);
   [[nodiscard]] uint32_t NextId() noexcept { return next_id_++; }
 
+  // Descriptors held by an OwnedFd: a terminated worker runs no finalizers, so what its
+  // JavaScript held is closed at Shutdown().
+  std::unordered_set<int> owned_fds;
   EventSink sink;
   Poller poller;
   std::unordered_map<uint32_t, std::shared_ptr<ControlChannel>> channels;
@@ -44,4 +48,4 @@ class AddonState {
   uint32_t next_id_ = 1;
 };
 
-}  // namespace shimmy
+}  // namespace shimmy::addon

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-namespace shimmy {
+namespace shimmy::addon {
 
 // Throws a TypeError that names the signature. The caller returns on the next line.
 inline Napi::Value ThrowSignature(Napi::Env env, const char* signature) {
@@ -50,4 +50,4 @@ inline Napi::Value Integers(Napi::Env env, std::span<const int64_t> values) {
   return array;
 }
 
-}  // namespace shimmy
+}  // namespace shimmy::addon

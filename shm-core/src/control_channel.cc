@@ -6,9 +6,9 @@
 
 #include "control_events.h"
 #include "control_limits.h"
-#include "status.h"
+#include "addon_status.h"
 
-namespace shimmy {
+namespace shimmy::addon {
 namespace {
 
 // Messages read in a row before other sockets get their turn.
@@ -38,11 +38,11 @@ void ControlChannel::Delivered() {
 }
 
 int32_t ControlChannel::Send(std::span<const std::byte> data, std::span<const int> fds) {
-  if (data.empty()) return Code(Status::kEmptyMessage);
-  if (data.size() > kMaxMessageBytes) return Code(Status::kTooBig);
-  if (fds.size() > kMaxMessageFds) return Code(Status::kTooManyFds);
+  if (data.empty()) return Code(AddonStatus::kEmptyMessage);
+  if (data.size() > kMaxMessageBytes) return Code(AddonStatus::kTooBig);
+  if (fds.size() > kMaxMessageFds) return Code(AddonStatus::kTooManyFds);
   const std::lock_guard lock(mutex_);
-  if (!fd_.valid()) return Code(Status::kNotConnected);
+  if (!fd_.valid()) return Code(AddonStatus::kNotConnected);
   if (!queue_.empty()) return Enqueue(data, fds);
 
   const int32_t result = SendMessage(fd_.get(), data, fds);
@@ -51,7 +51,7 @@ int32_t ControlChannel::Send(std::span<const std::byte> data, std::span<const in
   if (!IsPeerGoneError(result)) return result;
   // The peer's last messages may still be unread: while reading, the reader finds the end.
   if (!is_reading_) End(0);
-  return Code(Status::kNotConnected);
+  return Code(AddonStatus::kNotConnected);
 }
 
 void ControlChannel::Close() {
@@ -135,8 +135,8 @@ void ControlChannel::Flush() {
 
 int32_t ControlChannel::Enqueue(std::span<const std::byte> data, std::span<const int> fds) {
   if (queue_.size() >= kMaxQueuedMessages || queued_bytes_ + data.size() > kMaxQueuedBytes) {
-    End(Code(Status::kQueueFull));  // I4
-    return Code(Status::kQueueFull);
+    End(Code(AddonStatus::kQueueFull));  // I4
+    return Code(AddonStatus::kQueueFull);
   }
   Message message;
   message.data.assign(data.begin(), data.end());
@@ -157,4 +157,4 @@ void ControlChannel::End(int32_t status) {
   sink_.Post(std::make_unique<SocketClosedEvent>(shared_from_this(), status));
 }
 
-}  // namespace shimmy
+}  // namespace shimmy::addon

@@ -18,7 +18,7 @@
 #include "poller.h"
 #include "seqpacket.h"
 
-namespace shimmy {
+namespace shimmy::addon {
 
 class ControlChannel final : public Pollable,
                              public std::enable_shared_from_this<ControlChannel> {
@@ -36,7 +36,7 @@ class ControlChannel final : public Pollable,
   void Delivered();
 
   // Copies `data` and duplicates `fds` if they have to wait. Returns 1 sent, 0 queued, -errno,
-  // or a Status. After kQueueFull the channel has ended with that status.
+  // or an AddonStatus. After kQueueFull the channel has ended with that status.
   [[nodiscard]] int32_t Send(std::span<const std::byte> data, std::span<const int> fds);
 
   // Calls `use(fd)` while the descriptor cannot be closed; fd is -1 once the channel has ended.
@@ -79,4 +79,4 @@ class ControlChannel final : public Pollable,
   std::size_t queued_bytes_ = 0;
 };
 
-}  // namespace shimmy
+}  // namespace shimmy::addon

@@ -4,48 +4,37 @@
 #include "control_channel.h"
 #include "control_listener.h"
 
-namespace shimmy {
-namespace {
+namespace shimmy::addon {
 
-Napi::Value Number(Napi::Env env, double value) { return Napi::Number::New(env, value); }
-
-Napi::Value Kind(Napi::Env env, EventKind kind) {
-  return Number(env, static_cast<double>(static_cast<uint32_t>(kind)));
-}
-
-}  // namespace
-
-void MessageEvent::Deliver(Napi::Env env, const Napi::Function& dispatch) {
+void MessageEvent::Deliver(EventCall& call) {
   channel_->Delivered();
   if (channel_->is_released()) return;
-  const Napi::Array fds = Napi::Array::New(env, message_.fds.size());
-  const auto data = Napi::Buffer<std::byte>::Copy(env, message_.data.data(), message_.data.size());
-  if (env.IsExceptionPending()) return;
-  for (uint32_t i = 0; i < message_.fds.size(); i++) fds.Set(i, Number(env, message_.fds[i].get()));
-  if (env.IsExceptionPending()) return;
-  // From here on the receiver owns them: the dispatcher wraps them before anything can throw.
-  for (UniqueFd& fd : message_.fds) static_cast<void>(fd.Release());
-  dispatch.Call({Kind(env, EventKind::kMessage), Number(env, channel_->id()), data, fds});
+  std::vector<int> fds;
+  for (const UniqueFd& fd : message_.fds) fds.push_back(fd.get());
+  call.Kind(EventKind::kMessage).Number(channel_->id()).Bytes(message_.data).Numbers(fds);
+  if (!call.ok()) return;
+  // From here on the receiver owns them. Should the environment end before it sees them,
+  // they are closed with it.
+  for (UniqueFd& fd : message_.fds) AddonState::Of(call.env()).owned_fds.insert(fd.Release());
+  call.Send();
 }
 
-void SocketClosedEvent::Deliver(Napi::Env env, const Napi::Function& dispatch) {
+void SocketClosedEvent::Deliver(EventCall& call) {
   if (channel_->is_released()) return;
-  AddonState::Of(env).channels.erase(channel_->id());
-  dispatch.Call(
-      {Kind(env, EventKind::kSocketClosed), Number(env, channel_->id()), Number(env, status_)});
+  AddonState::Of(call.env()).channels.erase(channel_->id());
+  call.Kind(EventKind::kSocketClosed).Number(channel_->id()).Number(status_).Send();
 }
 
-void ConnectionEvent::Deliver(Napi::Env env, const Napi::Function& dispatch) {
+void ConnectionEvent::Deliver(EventCall& call) {
   listener_->Delivered();
-  AddonState& state = AddonState::Of(env);
+  AddonState& state = AddonState::Of(call.env());
   if (!state.listeners.contains(listener_->id())) return;  // closed meanwhile
   const uint32_t id = state.AddChannel(std::move(fd_));
-  dispatch.Call(
-      {Kind(env, EventKind::kConnection), Number(env, listener_->id()), Number(env, id)});
+  call.Kind(EventKind::kConnection).Number(listener_->id()).Number(id).Send();
 }
 
-void AcceptPausedEvent::Deliver(Napi::Env env, const Napi::Function& dispatch) {
-  dispatch.Call({Kind(env, EventKind::kAcceptPaused), Number(env, listener_), Number(env, error_)});
+void AcceptPausedEvent::Deliver(EventCall& call) {
+  call.Kind(EventKind::kAcceptPaused).Number(listener_).Number(error_).Send();
 }
 
-}  // namespace shimmy
+}  // namespace shimmy::addon

@@ -6,7 +6,7 @@
 #include "event_sink.h"
 #include "seqpacket.h"
 
-namespace shimmy {
+namespace shimmy::addon {
 
 class ControlChannel;
 class ControlListener;
@@ -16,7 +16,7 @@ class MessageEvent final : public Event {
  public:
   MessageEvent(std::shared_ptr<ControlChannel> channel, Message message)
       : channel_(std::move(channel)), message_(std::move(message)) {}
-  void Deliver(Napi::Env env, const Napi::Function& dispatch) override;
+  void Deliver(EventCall& call) override;
 
  private:
   std::shared_ptr<ControlChannel> channel_;
@@ -28,7 +28,7 @@ class SocketClosedEvent final : public Event {
  public:
   SocketClosedEvent(std::shared_ptr<ControlChannel> channel, int32_t status)
       : channel_(std::move(channel)), status_(status) {}
-  void Deliver(Napi::Env env, const Napi::Function& dispatch) override;
+  void Deliver(EventCall& call) override;
 
  private:
   std::shared_ptr<ControlChannel> channel_;
@@ -40,7 +40,7 @@ class ConnectionEvent final : public Event {
  public:
   ConnectionEvent(std::shared_ptr<ControlListener> listener, UniqueFd fd)
       : listener_(std::move(listener)), fd_(std::move(fd)) {}
-  void Deliver(Napi::Env env, const Napi::Function& dispatch) override;
+  void Deliver(EventCall& call) override;
 
  private:
   std::shared_ptr<ControlListener> listener_;
@@ -51,11 +51,11 @@ class ConnectionEvent final : public Event {
 class AcceptPausedEvent final : public Event {
  public:
   AcceptPausedEvent(uint32_t listener, int32_t error) : listener_(listener), error_(error) {}
-  void Deliver(Napi::Env env, const Napi::Function& dispatch) override;
+  void Deliver(EventCall& call) override;
 
  private:
   const uint32_t listener_;
   const int32_t error_;
 };
 
-}  // namespace shimmy
+}  // namespace shimmy::addon

@@ -4,7 +4,7 @@
 
 #include <cstddef>
 
-namespace shimmy {
+namespace shimmy::addon {
 
 inline constexpr std::size_t kMaxMessageBytes = 65536;
 inline constexpr std::size_t kMaxMessageFds = 8;
@@ -19,4 +19,4 @@ inline constexpr std::size_t kMaxUndelivered = 64;
 // Connections the kernel keeps for accept(); a connect beyond it is tried again by the client.
 inline constexpr int kListenBacklog = 128;
 
-}  // namespace shimmy
+}  // namespace shimmy::addon

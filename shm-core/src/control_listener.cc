@@ -11,7 +11,7 @@
 #include "control_events.h"
 #include "control_limits.h"
 
-namespace shimmy {
+namespace shimmy::addon {
 namespace {
 
 constexpr int kSocketType = SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK;
@@ -38,8 +38,11 @@ Address MakeAddress(const std::string& path) noexcept {
   return address;
 }
 
-// Whether a socket file is left over from a process that is gone.
+// Whether a socket file is left over from a process that is gone. Connecting to a file that is
+// no socket is refused too.
 bool IsStale(const std::string& path) noexcept {
+  struct stat file {};
+  if (::lstat(path.c_str(), &file) != 0 || !S_ISSOCK(file.st_mode)) return false;
   const int32_t result = ConnectControl(path);
   if (result >= 0) ::close(result);
   return result == -ECONNREFUSED;
@@ -151,4 +154,4 @@ void ControlListener::RemoveFile() noexcept {
   path_.clear();
 }
 
-}  // namespace shimmy
+}  // namespace shimmy::addon

@@ -14,7 +14,7 @@
 #include "event_sink.h"
 #include "poller.h"
 
-namespace shimmy {
+namespace shimmy::addon {
 
 class ControlListener final : public Pollable,
                               public std::enable_shared_from_this<ControlListener> {
@@ -63,4 +63,4 @@ class ControlListener final : public Pollable,
 // backlog is full, try again).
 [[nodiscard]] int32_t ConnectControl(const std::string& path) noexcept;
 
-}  // namespace shimmy
+}  // namespace shimmy::addon

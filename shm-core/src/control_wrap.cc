@@ -8,9 +8,9 @@
 #include "addon_state.h"
 #include "arguments.h"
 #include "fd_wrap.h"
-#include "status.h"
+#include "addon_status.h"
 
-namespace shimmy {
+namespace shimmy::addon {
 namespace {
 
 std::shared_ptr<ControlChannel> FindChannel(Napi::Env env, const Napi::Value& id) {
@@ -56,7 +56,7 @@ Napi::Value Peer(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   if (!IsNumber(info, 0)) return ThrowSignature(env, "controlPeer(id: number)");
   const auto channel = FindChannel(env, info[0]);
-  if (channel == nullptr) return Integer(env, Code(Status::kClosed));
+  if (channel == nullptr) return Integer(env, Code(AddonStatus::kClosed));
   return channel->WithFd([env](int fd) { return PeerCredentials(env, fd); });
 }
 
@@ -75,7 +75,7 @@ Napi::Value Send(const Napi::CallbackInfo& info) {
     return ThrowSignature(env, "controlSend(id: number, data: Uint8Array, fds: number[])");
   }
   const auto channel = FindChannel(env, info[0]);
-  if (channel == nullptr) return Integer(env, Code(Status::kClosed));
+  if (channel == nullptr) return Integer(env, Code(AddonStatus::kClosed));
   const auto list = info[2].As<Napi::Array>();
   std::vector<int> fds;
   for (uint32_t i = 0; i < list.Length(); i++) {
@@ -150,4 +150,4 @@ void ExportControlFunctions(Napi::Env env, Napi::Object exports) {
   exports.Set("controlCloseListener", Napi::Function::New(env, CloseListener));
 }
 
-}  // namespace shimmy
+}  // namespace shimmy::addon

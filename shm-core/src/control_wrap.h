@@ -3,8 +3,8 @@
 
 #include <napi.h>
 
-namespace shimmy {
+namespace shimmy::addon {
 
 void ExportControlFunctions(Napi::Env env, Napi::Object exports);
 
-}  // namespace shimmy
+}  // namespace shimmy::addon

@@ -1,6 +1,6 @@
 #include "event_sink.h"
 
-namespace shimmy {
+namespace shimmy::addon {
 
 bool EventSink::Open(Napi::Env env) {
   const Napi::String name = Napi::String::New(env, "shimmy:events");
@@ -14,10 +14,9 @@ bool EventSink::Open(Napi::Env env) {
   return false;
 }
 
-void EventSink::SetDispatch(const Napi::Function& dispatch) {
-  dispatch_ = Napi::Persistent(dispatch);
-  // The environment frees its references itself; a destructor that ran after it must not.
-  dispatch_.SuppressDestruct();
+void EventSink::SetDispatch(const Napi::Function& dispatch) noexcept {
+  if (dispatch_ != nullptr) napi_delete_reference(dispatch.Env(), std::exchange(dispatch_, nullptr));
+  napi_create_reference(dispatch.Env(), dispatch, 1, &dispatch_);
 }
 
 void EventSink::Post(std::unique_ptr<Event> event) noexcept {
@@ -43,22 +42,53 @@ void EventSink::Stop() noexcept {
   if (queue != nullptr) napi_release_threadsafe_function(queue, napi_tsfn_abort);
 }
 
-void EventSink::CallJs(napi_env raw_env, napi_value /*callback*/, void* context, void* data) {
+void EventSink::CallJs(napi_env env, napi_value /*callback*/, void* context, void* data) {
   const std::unique_ptr<Event> event(static_cast<Event*>(data));  // I1
-  if (raw_env == nullptr) return;  // the environment is going away
+  if (env == nullptr) return;  // the environment is going away
   auto* const sink = static_cast<EventSink*>(context);
-  const Napi::Env env(raw_env);
-  if (sink->queue_ == nullptr || sink->dispatch_.IsEmpty()) return;
-  const Napi::HandleScope scope(env);
-  event->Deliver(env, sink->dispatch_.Value());
+  napi_value dispatch = nullptr;
+  if (sink->queue_ == nullptr || sink->dispatch_ == nullptr) return;
+  if (napi_get_reference_value(env, sink->dispatch_, &dispatch) != napi_ok) return;
+  EventCall call(env, dispatch);
+  event->Deliver(call);
 
   // Below Node-API 10 an exception left here is only a deprecation warning (DEP0168); an
   // error thrown by a handler must be an uncaught exception, as it is for a net.Socket.
   bool is_pending = false;
   napi_value exception = nullptr;
-  if (napi_is_exception_pending(raw_env, &is_pending) != napi_ok || !is_pending) return;
-  if (napi_get_and_clear_last_exception(raw_env, &exception) != napi_ok) return;
-  napi_fatal_exception(raw_env, exception);
+  if (napi_is_exception_pending(env, &is_pending) != napi_ok || !is_pending) return;
+  if (napi_get_and_clear_last_exception(env, &exception) != napi_ok) return;
+  napi_fatal_exception(env, exception);
 }
 
-}  // namespace shimmy
+EventCall& EventCall::Number(double value) noexcept {
+  return Check(napi_create_double(env_, value, Next()));
+}
+
+EventCall& EventCall::Text(std::string_view value) noexcept {
+  return Check(napi_create_string_utf8(env_, value.data(), value.size(), Next()));
+}
+
+EventCall& EventCall::Bytes(std::span<const std::byte> bytes) noexcept {
+  return Check(napi_create_buffer_copy(env_, bytes.size(), bytes.data(), nullptr, Next()));
+}
+
+EventCall& EventCall::Numbers(std::span<const int> values) noexcept {
+  napi_value* const array = Next();
+  Check(napi_create_array_with_length(env_, values.size(), array));
+  for (uint32_t i = 0; is_ok_ && i < values.size(); i++) {
+    napi_value number = nullptr;
+    Check(napi_create_int32(env_, values[i], &number));
+    if (is_ok_) Check(napi_set_element(env_, *array, i, number));
+  }
+  return *this;
+}
+
+void EventCall::Send() noexcept {
+  napi_value receiver = nullptr;
+  if (!is_ok_ || napi_get_undefined(env_, &receiver) != napi_ok) return;
+  // A failure is an exception of the handler, looked at in CallJs(), or the environment's end.
+  napi_call_function(env_, receiver, dispatch_, count_, arguments_.data(), nullptr);
+}
+
+}  // namespace shimmy::addon

@@ -7,9 +7,10 @@
 #include <array>
 #include <cerrno>
 
+#include "addon_state.h"
 #include "arguments.h"
 
-namespace shimmy {
+namespace shimmy::addon {
 namespace {
 
 // socketPair(): [number, number] | -errno
@@ -29,11 +30,29 @@ Napi::Value DuplicateFd(const Napi::CallbackInfo& info) {
   return Integer(env, fd >= 0 ? fd : -errno);
 }
 
+// ownFd(fd): closes it with the environment unless disownFd() or closeFd() comes first
+Napi::Value OwnFd(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!IsNumber(info, 0)) return ThrowSignature(env, "ownFd(fd: number)");
+  AddonState::Of(env).owned_fds.insert(Int(info[0]));
+  return env.Undefined();
+}
+
+// disownFd(fd)
+Napi::Value DisownFd(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!IsNumber(info, 0)) return ThrowSignature(env, "disownFd(fd: number)");
+  AddonState::Of(env).owned_fds.erase(Int(info[0]));
+  return env.Undefined();
+}
+
 // closeFd(fd): 0 | -errno
 Napi::Value CloseFd(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   if (!IsNumber(info, 0)) return ThrowSignature(env, "closeFd(fd: number)");
-  return Integer(env, ::close(Int(info[0])) == 0 ? 0 : -errno);
+  const int fd = Int(info[0]);
+  AddonState::Of(env).owned_fds.erase(fd);
+  return Integer(env, ::close(fd) == 0 ? 0 : -errno);
 }
 
 // shutdownFd(fd): 0 | -errno
@@ -62,9 +81,11 @@ Napi::Value PeerCredentials(Napi::Env env, int fd) {
 void ExportFdFunctions(Napi::Env env, Napi::Object exports) {
   exports.Set("socketPair", Napi::Function::New(env, SocketPair));
   exports.Set("duplicateFd", Napi::Function::New(env, DuplicateFd));
+  exports.Set("ownFd", Napi::Function::New(env, OwnFd));
+  exports.Set("disownFd", Napi::Function::New(env, DisownFd));
   exports.Set("closeFd", Napi::Function::New(env, CloseFd));
   exports.Set("shutdownFd", Napi::Function::New(env, ShutdownFd));
   exports.Set("peerCredentials", Napi::Function::New(env, PeerCredentialsOf));
 }
 
-}  // namespace shimmy
+}  // namespace shimmy::addon

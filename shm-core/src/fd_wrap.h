@@ -3,11 +3,11 @@
 
 #include <napi.h>
 
-namespace shimmy {
+namespace shimmy::addon {
 
 void ExportFdFunctions(Napi::Env env, Napi::Object exports);
 
 // [pid, uid, gid] of the process at the other end of a Unix socket, or -errno.
 Napi::Value PeerCredentials(Napi::Env env, int fd);
 
-}  // namespace shimmy
+}  // namespace shimmy::addon

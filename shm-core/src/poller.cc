@@ -6,7 +6,7 @@
 #include <array>
 #include <cerrno>
 
-namespace shimmy {
+namespace shimmy::addon {
 namespace {
 
 constexpr int64_t kWakeId = 0;
@@ -113,4 +113,4 @@ std::shared_ptr<Pollable> Poller::Find(int64_t id) {
   return found == pollables_.end() ? nullptr : found->second;
 }
 
-}  // namespace shimmy
+}  // namespace shimmy::addon

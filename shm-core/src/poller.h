@@ -16,7 +16,7 @@
 
 #include "unique_fd.h"
 
-namespace shimmy {
+namespace shimmy::addon {
 
 class Pollable {
  public:
@@ -67,4 +67,4 @@ class Poller {
   UniqueFd wake_;
 };
 
-}  // namespace shimmy
+}  // namespace shimmy::addon

@@ -8,9 +8,9 @@
 #include <cstring>
 
 #include "control_limits.h"
-#include "status.h"
+#include "addon_status.h"
 
-namespace shimmy {
+namespace shimmy::addon {
 namespace {
 
 constexpr std::size_t kFdBytes = kMaxMessageFds * sizeof(int);
@@ -86,9 +86,9 @@ int32_t ReceiveMessage(int fd, Message& out) {
   TakeFds(header, out.fds);
   int32_t result = static_cast<int32_t>(length);
   if ((header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
-    result = Code(Status::kTruncated);
+    result = Code(AddonStatus::kTruncated);
   } else if (length == 0 && !IsPeerGone(fd)) {
-    result = Code(Status::kEmptyMessage);
+    result = Code(AddonStatus::kEmptyMessage);
   }
   if (result <= 0) {
     out.fds.clear();
@@ -107,4 +107,4 @@ void CloseOrderly(UniqueFd fd) noexcept {
   }
 }
 
-}  // namespace shimmy
+}  // namespace shimmy::addon

@@ -8,7 +8,7 @@
 
 #include "unique_fd.h"
 
-namespace shimmy {
+namespace shimmy::addon {
 
 struct Message {
   std::vector<std::byte> data;
@@ -19,7 +19,7 @@ struct Message {
 [[nodiscard]] int32_t SendMessage(int fd, std::span<const std::byte> data,
                                   std::span<const int> fds) noexcept;
 
-// Never blocks. Returns the message's length (> 0), 0 at the peer's end, -errno, or a Status
+// Never blocks. Returns the message's length (> 0), 0 at the peer's end, -errno, or an AddonStatus
 // when the message breaks a limit: its descriptors are closed then.
 [[nodiscard]] int32_t ReceiveMessage(int fd, Message& out);
 
@@ -27,4 +27,4 @@ struct Message {
 // the peer as ECONNRESET in front of what we sent last.
 void CloseOrderly(UniqueFd fd) noexcept;
 
-}  // namespace shimmy
+}  // namespace shimmy::addon

@@ -6,7 +6,7 @@
 #include <cerrno>
 #include <utility>
 
-namespace shimmy {
+namespace shimmy::addon {
 
 class UniqueFd {
  public:
@@ -40,4 +40,4 @@ class UniqueFd {
   int fd_ = -1;
 };
 
-}  // namespace shimmy
+}  // namespace shimmy::addon

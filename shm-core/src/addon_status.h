@@ -9,9 +9,9 @@
 
 #include <cstdint>
 
-namespace shimmy {
+namespace shimmy::addon {
 
-enum class Status : int32_t {
+enum class AddonStatus : int32_t {
   kClosed = -5001,         // used after close
   kTooBig = -5002,         // message longer than kMaxMessageBytes
   kTooManyFds = -5003,     // more than kMaxMessageFds
@@ -21,6 +21,6 @@ enum class Status : int32_t {
   kNotConnected = -5007,   // the peer closed its end
 };
 
-constexpr int32_t Code(Status status) { return static_cast<int32_t>(status); }
+constexpr int32_t Code(AddonStatus status) { return static_cast<int32_t>(status); }
 
-}  // namespace shimmy
+}  // namespace shimmy::addon
