@@ -39,7 +39,7 @@ interface Line {
 // Lines that are atomic accesses themselves do not count: one comment may stand above a block.
 function commentsFor(lines: readonly Line[], index: number): string {
   let found = "";
-  for (let at = index, others = 0; at >= 0 && others <= REACH_LINES; at--) {
+  for (let at = index, others = 0; at >= 0 && others < REACH_LINES; at--) {
     const { code, comment } = lines[at] ?? { code: "", comment: "" };
     found += comment;
     if (!ORDERED.test(code) && !RELAXED.test(code)) others += 1;
