@@ -39,6 +39,7 @@ bench_packages=(
   "${demo_packages[@]}"
   redis-server:redis-server
   redis-tools:redis-benchmark
+  libnginx-mod-stream:/usr/lib/nginx/modules/ngx_stream_module.so
   haproxy:haproxy
   nghttp2-client:h2load
   'postgresql:/usr/lib/postgresql/*/bin/postgres'
