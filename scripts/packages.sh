@@ -23,6 +23,7 @@ test_packages=(
   clang-format-14:clang-format-14
   "libclang-rt-14-dev:/usr/lib/llvm-14/lib/clang/14*/lib/linux/libclang_rt.fuzzer-$machine.a"
   lld-14:ld.lld-14
+  llvm-14:llvm-symbolizer-14
   libgtest-dev:/usr/include/gtest/gtest.h
   spin:spin
   redis-server:redis-server

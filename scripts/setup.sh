@@ -58,8 +58,9 @@ missing_packages() {
 
 stop() {
   {
-    echo "Shimmy cannot run \`npm ${purpose/bench/run bench}\` here. Missing:"
+    echo "Shimmy cannot run \`npm run $purpose\` here. Missing:"
     printf '  - %s\n' "$@"
+    [[ ! -x node_modules/.bin/node ]] || echo "What needs none of this still runs: npm run test:unit"
   } >&2
   exit 1
 }
