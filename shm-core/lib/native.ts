@@ -12,6 +12,10 @@ export const EventKind = {
   socketClosed: 2,
   connection: 3,
   acceptPaused: 4,
+  relaySessionNeeded: 5,
+  relaySessionReady: 6,
+  relaySessionEnded: 7,
+  relayDrained: 8,
 } as const;
 
 /** Receives every event of this environment. What follows the kind is listed in native-events.ts. */
@@ -19,6 +23,74 @@ export type NativeDispatch = (kind: number, id: number, first: unknown, second: 
 
 /** `[pid, uid, gid]`, or a negative status. */
 export type NativeCredentials = [number, number, number] | number;
+
+/** What a relay is started with; as `relay::RelayOptions`. */
+export interface NativeRelayOptions {
+  threads: number;
+  spinMicros: number;
+  ringBudgetBytes: number;
+  maxRingBytes: number;
+  maxConnections: number;
+  maxStreamsPerPeer: number;
+  openTimeoutMs: number;
+  connectTimeoutMs: number;
+  idleTimeoutMs: number;
+}
+
+/** As `relay::Upstream`; `reason` is the number of a fallback reason. */
+export interface NativeUpstream {
+  service: string;
+  port: number;
+  endpoints: { pod: string; address: string; port: number; shm: boolean; reason: number }[];
+}
+
+/** As `relay::Grant`. */
+export interface NativeGrant {
+  service: string;
+  port: number;
+}
+
+/** As `relay::SessionInit`. */
+export interface NativeRelaySession {
+  id: string;
+  fd: number;
+  initiator: boolean;
+  peer: { pod: string; namespace: string; name: string; addresses: readonly string[] };
+  accept: readonly NativeGrant[];
+}
+
+/** As `relay::SessionInfo`. */
+export interface NativeSessionInfo {
+  id: string;
+  pod: string;
+  state: string;
+  streams: number;
+  unanswered: number;
+  pooledPairs: number;
+}
+
+/** As `relay::StreamInfo`. */
+export interface NativeStreamInfo {
+  id: number;
+  direction: string;
+  transport: string;
+  service: string;
+  pod: string;
+  bytesToPeer: number;
+  bytesFromPeer: number;
+  ringBytes: number;
+  peerRingBytes: number;
+  ageMs: number;
+}
+
+/** The native lists that name a relay's numbers, in their order; see src/relay_counters.h. */
+export interface NativeCounterLayout {
+  names: string[];
+  fallbacks: string[];
+  ends: string[];
+  sessionEnds: string[];
+  latencyBoundsMicros: number[];
+}
 
 /**
  * Everything the addon exports. All native functions and classes are declared in this file.
@@ -53,6 +125,32 @@ export interface NativeAddon {
   controlListen(path: string, mode: number): number;
   controlResumeAccept(id: number): void;
   controlCloseListener(id: number): void;
+
+  /** Returns a relay id. */
+  relayStart(options: NativeRelayOptions): number;
+  relayStop(id: number): void;
+  /** Returns `[listener, port]`. */
+  relayListen(
+    id: number,
+    address: string,
+    port: number,
+    upstream: NativeUpstream,
+  ): [number, number] | number;
+  relaySetUpstream(id: number, listener: number, upstream: NativeUpstream): number;
+  relayUnlisten(id: number, listener: number): number;
+  relaySetDelivery(id: number, rules: readonly { port: number; address: string }[]): number;
+  /** Owns the descriptor whatever it returns. */
+  relayAddSession(id: number, session: NativeRelaySession): number;
+  relayFailSession(id: number, pod: string, reason: number): number;
+  relaySetGrants(id: number, session: string, accept: readonly NativeGrant[]): number;
+  relayRevoke(id: number, session: string, grants: readonly NativeGrant[]): number;
+  relayCloseSession(id: number, session: string): number;
+  relaySessions(id: number): NativeSessionInfo[] | number;
+  relayStreams(id: number, limit: number): NativeStreamInfo[] | number;
+  /** Returns how many numbers were written. */
+  relayCounters(id: number, out: BigInt64Array): number;
+  relayDrain(id: number, timeoutMs: number): number;
+  readonly relayCounterLayout: NativeCounterLayout;
 }
 
 /** CMake presets whose addon `SHIMMY_NATIVE_BUILD` can choose. */

@@ -5,6 +5,7 @@
 #include "arguments.h"
 #include "control_wrap.h"
 #include "fd_wrap.h"
+#include "relay_wrap.h"
 
 namespace shimmy::addon {
 namespace {
@@ -35,6 +36,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("setKeepAlive", Napi::Function::New(env, SetKeepAlive));
   ExportFdFunctions(env, exports);
   ExportControlFunctions(env, exports);
+  ExportRelayFunctions(env, exports);
   return exports;
 }
 

@@ -20,6 +20,7 @@ uint32_t AddonState::AddChannel(UniqueFd fd) {
 }
 
 void AddonState::Shutdown() noexcept {
+  relays.clear();
   poller.Stop();
   for (const auto& [id, channel] : channels) channel->Close();
   for (const auto& [id, listener] : listeners) listener->Close();

@@ -16,6 +16,7 @@
 #include "control_listener.h"
 #include "event_sink.h"
 #include "poller.h"
+#include "relay/relay.h"
 
 namespace shimmy::addon {
 
@@ -41,6 +42,7 @@ class AddonState {
   Poller poller;
   std::unordered_map<uint32_t, std::shared_ptr<ControlChannel>> channels;
   std::unordered_map<uint32_t, std::shared_ptr<ControlListener>> listeners;
+  std::unordered_map<uint32_t, std::unique_ptr<relay::Relay>> relays;
 
  private:
   void Shutdown() noexcept;

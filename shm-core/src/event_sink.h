@@ -22,6 +22,10 @@ enum class EventKind : uint32_t {
   kSocketClosed = 2,
   kConnection = 3,
   kAcceptPaused = 4,
+  kRelaySessionNeeded = 5,
+  kRelaySessionReady = 6,
+  kRelaySessionEnded = 7,
+  kRelayDrained = 8,
 };
 
 // One call of the dispatcher: arguments are added in order, then Send().
