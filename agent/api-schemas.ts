@@ -55,6 +55,8 @@ const identity = objectSchema({
   addresses: arraySchema(address, MAX_ADDRESSES),
 });
 const grants = arraySchema(objectSchema({ service, port }), MAX_GRANTS);
+/** Those of both directions. */
+const allGrants = arraySchema(objectSchema({ service, port }), 2 * MAX_GRANTS);
 
 const streamReport = objectSchema({
   peer: { type: "string", minLength: 1, maxLength: 128 },
@@ -105,7 +107,7 @@ export const CLIENT_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
   }),
   watch: objectSchema({ services: arraySchema(service, MAX_WATCHED_SERVICES) }),
   openSession: objectSchema({ request, pod: uid }),
-  adopt: objectSchema({ session, peer: uid, side }),
+  adopt: objectSchema({ session, peer: uid, side, held: allGrants }),
   report: objectSchema({
     streams: arraySchema(streamReport, MAX_REPORTED_STREAMS),
     fallbacks: fallbackCounts,
@@ -129,7 +131,7 @@ export const AGENT_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
   ),
   sessionRefused: objectSchema({ request, pod: uid, reason: fallbackReason, message: text }),
   grants: objectSchema({ session, accept: grants, connect: grants }),
-  revoke: objectSchema({ session, grants: arraySchema(objectSchema({ service, port }), 2 * MAX_GRANTS) }),
+  revoke: objectSchema({ session, grants: allGrants }),
   sessionClosed: objectSchema({ session }),
   error: objectSchema({ code: { enum: ERROR_CODES }, message: text }),
 };

@@ -89,7 +89,7 @@ export interface OpenSessionMessage {
  * Shows a session that outlived its connection to the agent, with a duplicate of its socket.
  *
  * After a new connection every session is adopted before the first `openSession`. The answer is
- * `grants`, or `sessionClosed` when it is not granted any more.
+ * `grants`, after a `revoke` of what is not granted any more; or `sessionClosed`.
  */
 export interface AdoptMessage {
   readonly type: "adopt";
@@ -97,6 +97,8 @@ export interface AdoptMessage {
   /** UID of the pod at the other end. */
   readonly peer: string;
   readonly side: SessionSide;
+  /** The grants it has, of either direction; those that policy does not give any more are revoked. */
+  readonly held: readonly Grant[];
 }
 
 /** Totals of the streams and relayed connections with one peer for one service. */

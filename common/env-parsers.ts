@@ -87,5 +87,8 @@ export function list<T>(item: (text: string) => T): (text: string) => readonly T
 function refused(expected: string, value: string, hint = ""): ShimmyError {
   // Cut, because a wrong value may be a whole file pasted into a variable.
   const shown = value.length > 80 ? `${value.slice(0, 80)}…` : value;
-  return new ShimmyError("SHIMMY_ERR_INVALID_CONFIG", `expected ${expected}, got "${shown}"${hint}`);
+  return new ShimmyError(
+    "SHIMMY_ERR_INVALID_CONFIG",
+    `expected ${expected}, got "${shown}"${hint}`,
+  );
 }

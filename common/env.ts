@@ -66,7 +66,8 @@ export function resolveConfig<const S extends ConfigSchema>(
   for (const [name, key] of Object.entries(schema)) {
     const { source, text } = lookUp(name, key, { env, flags });
     try {
-      values[name] = text === undefined ? absent(key) : key.parse(text);
+      if (text === undefined) refuseAbsence(key);
+      values[name] = text === undefined ? undefined : key.parse(text);
     } catch (err) {
       problems.push(`${source}: ${messageOf(err)}`);
     }
@@ -155,9 +156,8 @@ function lookUp(
   return { source: key.env, text: env[key.env] ?? key.default };
 }
 
-function absent(key: ConfigKey<unknown>): undefined {
+function refuseAbsence(key: ConfigKey<unknown>): void {
   if (key.required === true) throw invalid(`is required: ${key.doc}`);
-  return undefined;
 }
 
 function invalid(message: string): ShimmyError {

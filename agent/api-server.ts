@@ -1,0 +1,201 @@
+import { chmod } from "node:fs/promises";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+
+import { ShimmyError, toShimmyError, type ShimmyErrorCode } from "../common/errors.ts";
+import type { Logger } from "../common/log.ts";
+import type { AgentMetrics } from "./metrics.ts";
+import type { AgentNative, Credentials } from "./native.ts";
+import { claimSocketPath } from "./runtime-dir.ts";
+
+/** What a request is answered with when it is a success. */
+export interface Reply {
+  readonly contentType: string;
+  readonly body: string;
+}
+
+/** Options for {@link ApiServer.listen}. */
+export interface ApiServerOptions {
+  readonly path: string;
+  readonly mode: number;
+  /** Decides who may ask. @returns The refusal, or `undefined`. */
+  readonly admit: (peer: Credentials) => ShimmyError | undefined;
+  /** Whether one more request is within the rate. */
+  readonly takeRequest: () => boolean;
+  /** @returns The reply for a path, or `undefined` when there is no such path. */
+  readonly route: (path: string) => Promise<Reply> | Reply | undefined;
+  readonly maxConnections: number;
+  readonly native: Pick<AgentNative, "peerCredentials">;
+  readonly metrics: AgentMetrics;
+  readonly log: Logger;
+}
+
+const LIMITS = {
+  maxHeaderSize: 8192,
+  headersTimeout: 5000,
+  requestTimeout: 5000,
+  keepAliveTimeout: 5000,
+  connectionsCheckingInterval: 1000,
+} as const;
+/** A socket on which nothing moves, a reader that does not read included, is closed after this time. */
+const IDLE_SOCKET_MS = 10_000;
+const MAX_REQUESTS_PER_SOCKET = 1000;
+
+/** What the codes of refusals look like in HTTP; others are the agent's own failure. */
+const STATUS_BY_CODE: ReadonlyMap<ShimmyErrorCode, number> = new Map<ShimmyErrorCode, number>([
+  ["SHIMMY_ERR_LIMIT", 413],
+  ["SHIMMY_ERR_METHOD_NOT_ALLOWED", 405],
+  ["SHIMMY_ERR_NOT_ATTESTED", 403],
+  ["SHIMMY_ERR_NOT_FOUND", 404],
+  ["SHIMMY_ERR_RATE_LIMITED", 429],
+]);
+
+/** Node's errors before there is a request. https://nodejs.org/api/http.html#event-clienterror */
+const STATUS_BY_CLIENT_ERROR: ReadonlyMap<string, string> = new Map([
+  ["HPE_HEADER_OVERFLOW", "431 Request Header Fields Too Large"],
+  ["ERR_HTTP_REQUEST_TIMEOUT", "408 Request Timeout"],
+]);
+
+/** Read-only HTTP over a Unix socket, for clients that are not trusted. */
+export class ApiServer {
+  readonly #server: Server;
+  readonly #options: ApiServerOptions;
+  readonly #refusals = new WeakMap<Socket, ShimmyError>();
+
+  private constructor(options: ApiServerOptions) {
+    this.#options = options;
+    this.#server = createServer(LIMITS, (request, response) => {
+      void this.#answer(request, response);
+    });
+    this.#server.timeout = IDLE_SOCKET_MS;
+    this.#server.maxRequestsPerSocket = MAX_REQUESTS_PER_SOCKET;
+    this.#server.maxConnections = options.maxConnections;
+    this.#server.maxHeadersCount = 64;
+    this.#server.on("connection", (socket) => {
+      this.#check(socket);
+    });
+    this.#server.on("clientError", refuseUnreadable);
+  }
+
+  /**
+   * Binds the socket; a file left over from an agent that was killed is replaced.
+   *
+   * @throws {@link ShimmyError} `SHIMMY_ERR_ADDRESS_IN_USE` when another agent listens there.
+   * @throws {@link ShimmyError} `SHIMMY_ERR_SYSTEM` when it cannot be bound.
+   */
+  static async listen(options: ApiServerOptions): Promise<ApiServer> {
+    const { path, mode } = options;
+    await claimSocketPath(path);
+    const server = new ApiServer(options);
+    try {
+      await new Promise<void>((resolve, reject) => {
+        server.#server.once("error", reject).listen(path, resolve);
+      });
+      await chmod(path, mode);
+    } catch (err) {
+      await server.close();
+      throw toShimmyError(err, "SHIMMY_ERR_SYSTEM");
+    }
+    return server;
+  }
+
+  /** Closes the socket and every connection, and removes the file. */
+  async close(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#server.close(() => {
+        resolve();
+      });
+      this.#server.closeAllConnections();
+    });
+  }
+
+  /** Asks the kernel once per connection who it is. */
+  #check(socket: Socket): void {
+    try {
+      const refusal = this.#options.admit(
+        this.#options.native.peerCredentials(descriptorOf(socket)),
+      );
+      if (refusal !== undefined) this.#refusals.set(socket, refusal);
+    } catch (err) {
+      this.#refusals.set(
+        socket,
+        new ShimmyError("SHIMMY_ERR_NOT_ATTESTED", "the peer is not known", { cause: err }),
+      );
+    }
+  }
+
+  async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    try {
+      this.#refuse(request);
+      const path = (request.url ?? "/").split("?", 1)[0] ?? "/";
+      const reply = await this.#options.route(path);
+      if (reply === undefined) throw new ShimmyError("SHIMMY_ERR_NOT_FOUND", "no such path");
+      this.#send(request, response, { status: 200, ...reply });
+    } catch (err) {
+      this.#sendError(request, response, toShimmyError(err));
+    }
+  }
+
+  /** @throws {@link ShimmyError} The first thing that is wrong with a request. */
+  #refuse({ socket, method = "", headers }: IncomingMessage): void {
+    const refusal = this.#refusals.get(socket);
+    if (refusal !== undefined) throw refusal;
+    if (!this.#options.takeRequest()) {
+      throw new ShimmyError("SHIMMY_ERR_RATE_LIMITED", "too many requests");
+    }
+    if (method !== "GET" && method !== "HEAD") {
+      throw new ShimmyError("SHIMMY_ERR_METHOD_NOT_ALLOWED", "only GET and HEAD are allowed");
+    }
+    const length = headers["content-length"] ?? "0";
+    if (length !== "0" || headers["transfer-encoding"] !== undefined) {
+      throw new ShimmyError("SHIMMY_ERR_LIMIT", "a request must not have a body");
+    }
+  }
+
+  #sendError(request: IncomingMessage, response: ServerResponse, error: ShimmyError): void {
+    const status = STATUS_BY_CODE.get(error.code) ?? 500;
+    if (status === 500) this.#options.log.error({ err: error }, "request failed");
+    if (status === 405) response.setHeader("Allow", "GET, HEAD");
+    if (status === 429) response.setHeader("Retry-After", "1");
+    // What else comes on this connection, a body for one, is not read.
+    response.setHeader("Connection", "close");
+    const body = JSON.stringify({ code: error.code, message: error.message });
+    this.#send(request, response, { status, contentType: "application/json", body });
+  }
+
+  #send(
+    request: IncomingMessage,
+    response: ServerResponse,
+    { status, contentType, body }: Reply & { status: number },
+  ): void {
+    this.#options.metrics.httpRequests.inc({ status: String(status) });
+    response.writeHead(status, {
+      "Content-Type": contentType,
+      "Content-Length": Buffer.byteLength(body),
+      "Cache-Control": "no-store",
+    });
+    response.end(request.method === "HEAD" ? undefined : body);
+  }
+}
+
+/** Node keeps the descriptor in the handle; -1, which the kernel refuses, when it is gone. */
+function descriptorOf(socket: Socket): number {
+  return (socket as { _handle?: { fd?: number } | null })._handle?.fd ?? -1;
+}
+
+function refuseUnreadable(err: NodeJS.ErrnoException, socket: Duplex): void {
+  if (err.code === "ECONNRESET" || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const status = STATUS_BY_CLIENT_ERROR.get(err.code ?? "") ?? "400 Bad Request";
+  const body = JSON.stringify({
+    code: "SHIMMY_ERR_PROTOCOL",
+    message: status.slice(4).toLowerCase(),
+  });
+  socket.end(
+    `HTTP/1.1 ${status}\r\nContent-Type: application/json\r\n` +
+      `Content-Length: ${Buffer.byteLength(body)}\r\nConnection: close\r\n\r\n${body}`,
+  );
+}

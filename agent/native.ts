@@ -1,0 +1,107 @@
+import { close } from "node:fs";
+
+import {
+  ControlServer,
+  type ControlSocket,
+  shutdownFd,
+  socketPair,
+  unixPeerCredentials,
+} from "../shm-core/lib/control-socket.ts";
+import type { ShimmyError } from "../common/errors.ts";
+
+/** A file descriptor with one owner. */
+export interface Fd {
+  /** Valid until it is closed or released. */
+  readonly number: number;
+  /** Safe to call twice. */
+  close(): void;
+  /** @returns The number; the caller owns it now. */
+  release(): number;
+}
+
+/** Who connected, as the kernel says. */
+export interface Credentials {
+  readonly pid: number;
+  readonly uid: number;
+}
+
+/** What a {@link MessageSocket} calls. */
+export interface MessageHandlers {
+  /** Receives each message and owns its descriptors. */
+  readonly onMessage: (data: Buffer, fds: Fd[]) => void;
+  /** Called once when the peer closed or the socket failed; never after `close()`. */
+  readonly onClose: (err?: ShimmyError) => void;
+}
+
+/** One accepted connection of a message socket. Records are whole, bounded messages. */
+export interface MessageSocket {
+  readonly peer: Credentials;
+  /** Begins to receive; called once. */
+  start(handlers: MessageHandlers): void;
+  /** @returns `false` when the peer does not keep up and the message waits, up to a bound. */
+  send(data: Buffer, fds?: readonly number[]): boolean;
+  /** What was sent before still arrives. Safe to call twice. */
+  close(): void;
+}
+
+/** What the agent needs of the native library; tests pass a fake. */
+export interface AgentNative {
+  listen(options: {
+    readonly path: string;
+    readonly mode: number;
+    readonly onConnection: (socket: MessageSocket) => void;
+  }): { close(): void };
+  /** Two connected sockets for a session. */
+  socketPair(): [Fd, Fd];
+  /** Ends a session's socket for all who hold it. */
+  shutdown(fd: Fd): void;
+  /** Whether a descriptor that a client sent is a socket of a session, made by this user's agent. */
+  isSessionSocket(fd: Fd): boolean;
+  /** Closes a descriptor of unknown kind; never blocks, as closing some kinds can. */
+  discard(fd: Fd): void;
+  /** Credentials of the peer of a connected Unix socket. */
+  peerCredentials(fd: number): Credentials;
+}
+
+/** The native library itself. */
+export const systemNative: AgentNative = {
+  listen: ({ path, mode, onConnection }) =>
+    ControlServer.listen({
+      path,
+      mode,
+      onConnection: (socket) => {
+        onConnection(wrap(socket));
+      },
+    }),
+  socketPair,
+  shutdown: (fd) => {
+    shutdownFd(fd.number);
+  },
+  // A socketpair's peer is whoever made it; for what is not a Unix socket the kernel answers -1 or
+  // an error.
+  isSessionSocket: (fd) => {
+    try {
+      return unixPeerCredentials(fd.number).uid === process.geteuid?.();
+    } catch {
+      return false;
+    }
+  },
+  discard: (fd) => {
+    close(fd.release(), () => undefined);
+  },
+  peerCredentials: unixPeerCredentials,
+};
+
+function wrap(socket: ControlSocket): MessageSocket {
+  return {
+    peer: socket.peer,
+    start: ({ onMessage, onClose }) => {
+      socket.onClose = onClose;
+      socket.onMessage = onMessage;
+    },
+    send: (data, fds) => socket.send(data, fds),
+    close: () => {
+      socket.close();
+    },
+  };
+}

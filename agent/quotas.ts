@@ -1,0 +1,58 @@
+import type { Clock } from "./clock.ts";
+
+/** A rate that may be exceeded for a moment. */
+export interface Rate {
+  readonly perSecond: number;
+  /** How many at once, after a pause. */
+  readonly burst: number;
+}
+
+/** Bounds on what one pod may ask of the agent. */
+export interface Quotas {
+  /** Sessions a pod takes part in. */
+  readonly sessionsPerPod: number;
+  /** `openSession`; beyond it the answer is reason `quota`. */
+  readonly sessionRequests: Rate;
+  /** Messages of any type; beyond it the connection ends. */
+  readonly messages: Rate;
+  /** HTTP requests; beyond it the answer is 429. */
+  readonly httpRequests: Rate;
+  /** Open connections to each of a pod's sockets. */
+  readonly connectionsPerSocket: number;
+}
+
+/** Far above what a sidecar needs, far below what would keep other pods waiting. */
+export const DEFAULT_QUOTAS: Quotas = {
+  sessionsPerPod: 1024,
+  sessionRequests: { perSecond: 100, burst: 1024 },
+  // After a new connection a sidecar adopts all its sessions at once.
+  messages: { perSecond: 500, burst: 4096 },
+  httpRequests: { perSecond: 50, burst: 100 },
+  connectionsPerSocket: 32,
+};
+
+/** Lets a rate through: a bucket of tokens that fills again with time. */
+export class TokenBucket {
+  readonly #rate: Rate;
+  readonly #clock: Clock;
+  #tokens: number;
+  #filledAt: number;
+
+  constructor(rate: Rate, clock: Clock) {
+    this.#rate = rate;
+    this.#clock = clock;
+    this.#tokens = rate.burst;
+    this.#filledAt = clock.now();
+  }
+
+  /** @returns Whether one more is within the rate; it is counted if so. */
+  take(): boolean {
+    const now = this.#clock.now();
+    const earned = ((now - this.#filledAt) / 1000) * this.#rate.perSecond;
+    this.#tokens = Math.min(this.#rate.burst, this.#tokens + earned);
+    this.#filledAt = now;
+    if (this.#tokens < 1) return false;
+    this.#tokens -= 1;
+    return true;
+  }
+}
