@@ -60,7 +60,6 @@ stop() {
   {
     echo "Shimmy cannot run \`npm run $purpose\` here. Missing:"
     printf '  - %s\n' "$@"
-    [[ ! -x node_modules/.bin/node ]] || echo "What needs none of this still runs: npm run test:unit"
   } >&2
   exit 1
 }
@@ -75,15 +74,16 @@ forbid_service_starts() {
   chmod 755 "$service_policy"
 }
 
+readonly unit_hint="(npm run test:unit needs none of these packages)"
 install_packages() {
   local missing=("$@") started=$SECONDS
   local command="apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"
   if ! command -v apt-get >/dev/null; then
-    stop "${missing[@]/#/(names of Debian packages; apt is not here, so install them your way) }"
+    stop "${missing[@]/%/ (Debian package; there is no apt here: install it your way)}" "$unit_hint"
   fi
   if [[ $(id -u) != 0 ]]; then
     stop "${missing[@]/%/ (Debian package)}" \
-      "root, to install them; run this as root, then try again:"$'\n'"      $command"
+      "root, to install them; run this as root, then try again:"$'\n'"      $command" "$unit_hint"
   fi
   echo "installing ${missing[*]}"
   mkdir -p build
@@ -140,11 +140,13 @@ case $purpose in
   *) echo "usage: scripts/setup.sh demo|test|bench" >&2 && exit 2 ;;
 esac
 check_system
-[[ ${#problems[@]} -eq 0 ]] || stop "${problems[@]}"
+mapfile -t missing < <(missing_packages)
+[[ ${#problems[@]} -eq 0 ]] || stop "${problems[@]}" "${missing[@]/%/ (Debian package)}"
 # First what needs no root: if the packages cannot be installed, the unit tests still run.
 install_node_modules
-mapfile -t missing < <(missing_packages)
 [[ ${#missing[@]} -eq 0 ]] || install_packages "${missing[@]}"
 [[ $purpose != bench ]] || install_envoy
+# The test runner builds by itself: what does not build is a failure it reports beside the others.
+[[ $purpose != test ]] || exit 0
 bash scripts/build-native.sh release shimmy_addon
 bash scripts/build-dist.sh

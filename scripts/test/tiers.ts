@@ -27,11 +27,17 @@ const mocha = (name: string): Step => ({
   count: "mocha",
 });
 
-const build = (preset: string): Step => ({
-  name: `build (${preset})`,
-  command: ["bash", "scripts/build-native.sh", preset],
+const build = (preset: string, ...targets: string[]): Step => ({
+  name: `build (${[preset, ...targets].join(" ")})`,
+  command: ["bash", "scripts/build-native.sh", preset, ...targets],
   count: "prepare",
 });
+
+const buildDist: Step = {
+  name: "build (dist)",
+  command: ["bash", "scripts/build-dist.sh"],
+  count: "prepare",
+};
 
 const SYMBOLIZER = "/usr/bin/llvm-symbolizer-14";
 const symbolizer = (variable: string): Record<string, string> =>
@@ -75,7 +81,7 @@ export const TIERS: readonly Tier[] = [
       check("repository", "node", "scripts/checks/repository.ts"),
     ],
   },
-  { name: "unit", budgetSeconds: 60, steps: [mocha("unit")] },
+  { name: "unit", budgetSeconds: 60, steps: [build("release", "shimmy_addon"), mocha("unit")] },
   {
     name: "native",
     budgetSeconds: 480,
@@ -103,5 +109,9 @@ export const TIERS: readonly Tier[] = [
       }),
     ],
   },
-  { name: "integration", budgetSeconds: 600, steps: [mocha("integration")] },
+  {
+    name: "integration",
+    budgetSeconds: 600,
+    steps: [build("release", "shimmy_addon"), buildDist, mocha("integration")],
+  },
 ];
