@@ -75,20 +75,15 @@ class StreamEnd {
   EndState& state() noexcept { return s_; }
   const EndState& state() const noexcept { return s_; }
 
-  // First step of opening: writes the start values into our half, before the peer gets it.
-  // The peer's ring begins at `peer_start`.
-  void Begin(int bell_fd, const HalfMap& mine, uint64_t peer_start) noexcept {
-    s_.bell_fd = bell_fd;
-    s_.mine = mine;
-    s_.tail = mine.start;
-    s_.head = peer_start;
-    s_.wake_at = peer_start;
+  // Writes the start values into a half of ours, before the peer may look at it: `mine.start`
+  // is where we begin to write, `peer_start` where we begin to read.
+  static void Prepare(const HalfMap& mine, uint64_t peer_start) noexcept {
     ControlPage& page = *mine.control;
     // SYNC tail head wake_at fin rst plugs moved half (relaxed): the peer gets the fd (or the
     // message that lets it look again) by a later sendmsg, and nothing of ours before.
-    page.tail.store(s_.tail, std::memory_order_relaxed);
-    page.head.store(s_.head, std::memory_order_relaxed);
-    page.wake_at.store(s_.wake_at, std::memory_order_relaxed);
+    page.tail.store(mine.start, std::memory_order_relaxed);
+    page.head.store(peer_start, std::memory_order_relaxed);
+    page.wake_at.store(peer_start, std::memory_order_relaxed);
     page.fin.store(0, std::memory_order_relaxed);
     page.rst.store(0, std::memory_order_relaxed);
     page.plugs.store(0, std::memory_order_relaxed);
@@ -96,8 +91,15 @@ class StreamEnd {
     page.half.store(1, std::memory_order_relaxed);
   }
 
-  // Second step: the peer's half, as MapAsReader() gave it.
-  void Join(const HalfMap& peer) noexcept { s_.reading = peer; }
+  // Begins with a prepared half of ours and the peer's half as MapAsReader() gave it.
+  void Begin(int bell_fd, const HalfMap& mine, const HalfMap& peer, uint64_t peer_start) noexcept {
+    s_.bell_fd = bell_fd;
+    s_.mine = mine;
+    s_.reading = peer;
+    s_.tail = mine.start;
+    s_.head = peer_start;
+    s_.wake_at = peer_start;
+  }
 
   // ---- writing ----
 

@@ -38,10 +38,9 @@ int Run() {
     RawSys::Close(fd);
   }
   End a(&g_states[0]), b(&g_states[1]);
-  a.Begin(bell[0], writers[0], 0);
-  b.Begin(bell[1], writers[1], 0);
-  a.Join(readers[1]);
-  b.Join(readers[0]);
+  for (const HalfMap& half : writers) End::Prepare(half, 0);
+  a.Begin(bell[0], writers[0], readers[1], 0);
+  b.Begin(bell[1], writers[1], readers[0], 0);
   uint64_t count = 0;
   if (a.Write("abc", 3, &count) != Status::kOk || count != 3) return 4;
   if (b.Read(g_bytes, sizeof g_bytes, &count) != Status::kOk || count != 3) return 5;

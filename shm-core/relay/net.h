@@ -1,0 +1,41 @@
+// TCP sockets as the relay uses them. All fds are non-blocking and close-on-exec.
+#ifndef SHIMMY_RELAY_NET_H_
+#define SHIMMY_RELAY_NET_H_
+
+#include <sys/socket.h>
+
+#include <cstdint>
+#include <string>
+
+#include "unique_fd.h"
+
+namespace shimmy::relay {
+
+struct SocketAddress {
+  sockaddr_storage storage{};
+  socklen_t length = 0;
+};
+
+// False when `address` is not a numeric IPv4 or IPv6 address.
+[[nodiscard]] bool ParseAddress(const std::string& address, uint16_t port, SocketAddress* out);
+
+// Returns the listening fd and the port, or -errno.
+[[nodiscard]] int ListenTcp(const SocketAddress& address, uint16_t* bound_port);
+
+enum class ConnectState : uint8_t { kDone, kPending, kFailed };
+
+// Starts to connect; `*fd` is valid unless the state is kFailed.
+[[nodiscard]] ConnectState ConnectTcp(const SocketAddress& address, UniqueFd* fd);
+
+// The outcome of a pending connect, once the fd became writable: 0 or an errno.
+[[nodiscard]] int ConnectError(int fd);
+
+// Closes so that the other side sees a reset instead of an end of file.
+void CloseWithReset(UniqueFd* fd);
+
+// Nanoseconds of CLOCK_MONOTONIC.
+[[nodiscard]] uint64_t Now();
+
+}  // namespace shimmy::relay
+
+#endif  // SHIMMY_RELAY_NET_H_
