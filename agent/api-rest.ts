@@ -58,7 +58,7 @@ export interface PeerReply {
   readonly pod: string;
   readonly peer: PodIdentity;
   readonly injected: boolean;
-  /** How connections from `pod` to the peer travel. */
+  /** How connections between the two travel, if there is a service to call. */
   readonly transport: Transport;
   readonly reason?: FallbackReason;
   /** What the peer may open at `pod`. */

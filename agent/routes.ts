@@ -105,15 +105,22 @@ function peers(deps: RouteDeps, scope: Scope): PeersReply {
 }
 
 function peerReply(pod: CatalogPod, peer: CatalogPod, catalog: Catalog): PeerReply {
-  const { grants: connect, reason } = judge(pod, peer, catalog);
-  const { grants: accept } = judge(peer, pod, catalog);
-  const common = { pod: pod.uid, peer: identityOf(peer), injected: peer.injected, accept, connect };
-  return reason === undefined
-    ? { ...common, transport: "shm" }
-    : { ...common, transport: "tcp", reason };
+  const outward = judge(pod, peer, catalog);
+  const inward = judge(peer, pod, catalog);
+  const common = {
+    pod: pod.uid,
+    peer: identityOf(peer),
+    injected: peer.injected,
+    accept: inward.grants,
+    connect: outward.grants,
+  };
+  if (hasGrants(common)) return { ...common, transport: "shm" };
+  // The direction in which there is a service to call says more.
+  const reason = peer.services.length > 0 ? outward.reason : inward.reason;
+  return { ...common, transport: "tcp", reason: reason ?? "policy_denied" };
 }
 
-function hasGrants({ accept, connect }: PeerReply): boolean {
+function hasGrants({ accept, connect }: Pick<PeerReply, "accept" | "connect">): boolean {
   return accept.length + connect.length > 0;
 }
 

@@ -1,0 +1,34 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { expect } from "chai";
+
+import { END_REASONS, FALLBACK_REASONS, SESSION_END_REASONS } from "../../../common/reasons.ts";
+import { PACKAGE_ROOT } from "../../../common/version.ts";
+
+const LISTS = [
+  { title: "Fallback reasons", reasons: FALLBACK_REASONS },
+  { title: "End reasons", reasons: END_REASONS },
+  { title: "Session end reasons", reasons: SESSION_END_REASONS },
+];
+
+describe("docs/reference/reasons.md", function () {
+  const text = readFileSync(join(PACKAGE_ROOT, "docs/reference/reasons.md"), "utf8");
+  const lists = new Map(
+    text.split(/^## /m).map((section) => [section.split("\n", 1)[0] ?? "", section] as const),
+  );
+
+  for (const { title, reasons } of LISTS) {
+    it(`should explain each of "${title}", in order`, function () {
+      const sections = (lists.get(title) ?? "").split(/^### /m).slice(1);
+      const names = sections.map((section) => section.split("\n", 1)[0]);
+      expect(names).to.deep.equal(reasons.map((reason, number) => `${number} ${reason}`));
+      for (const section of sections) expect(section).to.include("**What to do.**");
+    });
+  }
+
+  it("should have no other list", function () {
+    const titles = [...lists.keys()].slice(1);
+    expect(titles).to.deep.equal(LISTS.map(({ title }) => title));
+  });
+});
