@@ -78,6 +78,8 @@ function runCommand(step: Step, report: string, options: RunOptions): Promise<Ex
       env: {
         ...process.env,
         ...step.env,
+        // Some tools colour what they print whenever CI is set.
+        NO_COLOR: "1",
         MOCHA_SUMMARY_FILE: report,
         GTEST_OUTPUT: `xml:${report}`,
       },
