@@ -8,6 +8,8 @@
 #ifndef SHIMMY_BENCH_PING_H_
 #define SHIMMY_BENCH_PING_H_
 
+#include <sched.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -62,6 +64,24 @@ inline PingOptions ParsePingOptions(int argc, char** argv) {
     }
   }
   return options;
+}
+
+enum PingSide : int { kClient, kServer };
+
+// Two processes that spin need a core each, and are pinned like that; processes that sleep run
+// where the scheduler puts them.
+inline void PinIfSpinning(Waiting waiting, PingSide side) {
+  cpu_set_t allowed;
+  if (waiting != Waiting::kSpin || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+  int left = side;
+  for (int core = 0; core < CPU_SETSIZE; ++core) {
+    if (!CPU_ISSET(core, &allowed) || left-- > 0) continue;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(core, &one);
+    sched_setaffinity(0, sizeof one, &one);
+    return;
+  }
 }
 
 inline uint64_t PingNowNanos() {

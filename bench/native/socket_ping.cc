@@ -99,10 +99,12 @@ int Main(const PingOptions& options) {
   if (child == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     close(fds[0]);
+    PinIfSpinning(options.waiting, kServer);
     SocketEnd end(fds[1], options.waiting);
     _exit(ServePings(end, options.size));
   }
   close(fds[1]);
+  PinIfSpinning(options.waiting, kClient);
   SocketEnd end(fds[0], options.waiting);
   const int code = RunPings(end, options);
   close(fds[0]);

@@ -1,0 +1,86 @@
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { expect } from "chai";
+import { Workspace } from "../../../../bench/lib/workspace.ts";
+
+describe("Workspace", function () {
+  let workspace: Workspace;
+
+  beforeEach(function () {
+    workspace = new Workspace();
+  });
+
+  afterEach(async function () {
+    await workspace.close();
+  });
+
+  it("should stop what it started and remove its files when closed", async function () {
+    // The shell's child would outlive a shell that is stopped alone.
+    const daemon = workspace.start({ name: "tree", argv: ["sh", "-c", "sleep 60 & wait"] });
+    writeFileSync(workspace.path("file"), "");
+    await workspace.close();
+    expect(existsSync(workspace.directory)).to.equal(false);
+    expect(livingMembers(daemon.pid)).to.deep.equal([]);
+  });
+
+  it("should give back the output of a program", async function () {
+    expect(await workspace.run({ name: "echo", argv: ["echo", "hello"] })).to.equal("hello\n");
+  });
+
+  it("should throw with the program's errors when it fails", async function () {
+    const failing = workspace.run({ name: "failing", argv: ["sh", "-c", "echo why >&2; exit 3"] });
+    const err = await failing.catch((caught: unknown) => caught);
+    expect(err)
+      .to.be.an("error")
+      .with.property("message")
+      .that.matches(/ended with 3.*why/s);
+  });
+
+  it("should throw when a program cannot be run", async function () {
+    const failing = workspace.run({ name: "absent", argv: ["/nonexistent/program"] });
+    const err = await failing.catch((caught: unknown) => caught);
+    expect(err).to.be.an("error").with.property("code", "ENOENT");
+  });
+
+  it("should keep the caller's own settings of Shimmy away from programs", async function () {
+    process.env["SHIMMY_TEST_LEAK"] = "1";
+    try {
+      const text = await workspace.run({ name: "env", argv: ["env"], env: { SHIMMY_POD: "a/b" } });
+      expect(text).to.include("SHIMMY_POD=a/b").and.not.include("SHIMMY_TEST_LEAK");
+    } finally {
+      delete process.env["SHIMMY_TEST_LEAK"];
+    }
+  });
+
+  it("should show the log of a daemon that ends instead of starting", async function () {
+    const daemon = workspace.start({
+      name: "broken",
+      argv: ["sh", "-c", "echo no config; exit 1"],
+    });
+    const waiting = workspace.waitForPort(daemon, "127.0.0.1", 1);
+    const err = await waiting.catch((caught: unknown) => caught);
+    expect(err).to.be.an("error").with.property("message").that.includes("no config");
+  });
+
+  it("should count the CPU time of a role's processes, children included", async function () {
+    const role = workspace.cpu.role("load");
+    const before = role.usageMicros();
+    const loop = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done";
+    await workspace.run({ name: "loop", role, argv: ["sh", "-c", `(${loop}); true`] });
+    if (workspace.cpu.source === "/proc") this.skip(); // counts only what still runs
+    expect(role.usageMicros() - before).to.be.greaterThan(5_000);
+  });
+});
+
+// Processes of a group that are more than an entry nobody has waited for yet: proc_pid_stat(5).
+function livingMembers(group: number): readonly string[] {
+  return readdirSync("/proc").filter((pid) => {
+    if (!/^\d+$/.test(pid)) return false;
+    try {
+      const text = readFileSync(`/proc/${pid}/stat`, "utf8");
+      const [state, , pgrp] = text.slice(text.lastIndexOf(")") + 2).split(" ");
+      return Number(pgrp) === group && state !== "Z" && state !== "X";
+    } catch {
+      return false; // ended meanwhile
+    }
+  });
+}
