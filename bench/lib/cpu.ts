@@ -4,9 +4,18 @@
 //   I2  children inherit the cgroup, and what ended keeps counting
 //
 // cgroup v1 (cpuacct) and v2 (cpu.stat) give nanoseconds and microseconds. Where neither can be
-// written, /proc/PID/stat is summed over the role's process trees: ticks of 10 ms, and a process
-// that ended counts only from the moment its parent waited for it. The result says which it was.
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync } from "node:fs";
+// written, /proc/PID/stat is summed over the role's process trees, in ticks of 10 ms, and programs
+// that end are run by a shell that reports their time. The result says which it was.
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmdirSync,
+  rmSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 /** How CPU time is counted. */
@@ -15,26 +24,31 @@ export type CpuSource = "cgroup v1" | "cgroup v2" | "/proc";
 /** One group of processes whose CPU time is counted together. */
 export interface CpuRole {
   readonly name: string;
-  /** Argument vector that starts `argv` within the role. */
+  /** Argument vector that starts `argv` within the role; the process keeps its id. */
   wrap(argv: readonly string[]): readonly string[];
-  /** Tells the role of a process that was started with {@link CpuRole.wrap}. */
+  /** The same for a program that is waited for; it may get a parent between it and us. */
+  wrapProgram(argv: readonly string[]): readonly string[];
+  /** Tells the role of a process that was started with {@link CpuRole.wrap} and goes on. */
   add(pid: number): void;
   /** User and system time so far, in microseconds. Never decreases. */
   usageMicros(): number;
 }
 
-interface Hierarchy {
+/** One way in which the kernel shows cgroups. */
+export interface Hierarchy {
   readonly source: CpuSource;
   readonly root: string;
   readonly read: (directory: string) => number;
 }
 
+/** cgroup v1: the cpuacct controller, on its own or together with cpu. */
 const V1: Hierarchy = {
   source: "cgroup v1",
   root: "/sys/fs/cgroup/cpuacct",
   read: (directory) => Number(readFileSync(join(directory, "cpuacct.usage"), "utf8")) / 1000,
 };
 
+/** cgroup v2: cpu.stat is there whichever controllers are on. */
 const V2: Hierarchy = {
   source: "cgroup v2",
   root: "/sys/fs/cgroup",
@@ -44,6 +58,7 @@ const V2: Hierarchy = {
 
 /** Linux counts in hundredths of a second there, whatever the kernel's own tick. */
 const MICROS_PER_TICK = 10_000;
+const FORCE = { recursive: true, force: true } as const;
 const REMOVE_ATTEMPTS = 50;
 const REMOVE_PAUSE_MS = 20;
 
@@ -53,9 +68,11 @@ export class CpuMeter {
   readonly #base: string | undefined;
   readonly #hierarchy: Hierarchy | undefined;
   readonly #roles = new Map<string, CpuRole>();
+  #timesDirectory: string | undefined;
 
-  constructor() {
-    const made = makeBase();
+  /** @param hierarchies - Where to look for a cgroup tree, in order; none: /proc is used. */
+  constructor(hierarchies: readonly Hierarchy[] = [V1, V2]) {
+    const made = makeBase(hierarchies);
     this.#base = made?.base;
     this.#hierarchy = made?.hierarchy;
     this.source = made?.hierarchy.source ?? "/proc";
@@ -67,7 +84,7 @@ export class CpuMeter {
     if (known !== undefined) return known;
     const role =
       this.#base === undefined || this.#hierarchy === undefined
-        ? new ProcRole(name)
+        ? new ProcRole(name, this.#makeTimesDirectory(name))
         : new CgroupRole(name, join(this.#base, name), this.#hierarchy.read);
     this.#roles.set(name, role);
     return role;
@@ -75,10 +92,18 @@ export class CpuMeter {
 
   /** Removes the cgroups. Every process of every role must have ended. */
   close(): void {
+    if (this.#timesDirectory !== undefined) rmSync(this.#timesDirectory, FORCE);
     if (this.#base === undefined) return;
     for (const name of this.#roles.keys()) removeDirectory(join(this.#base, name));
     removeDirectory(this.#base);
     this.#roles.clear();
+  }
+
+  #makeTimesDirectory(role: string): string {
+    this.#timesDirectory ??= mkdtempSync(join(tmpdir(), "shimmy-bench-times-"));
+    const directory = join(this.#timesDirectory, role);
+    mkdirSync(directory);
+    return directory;
   }
 }
 
@@ -99,6 +124,10 @@ class CgroupRole implements CpuRole {
     return ["/bin/sh", "-c", 'echo $$ > "$0" && exec "$@"', procs, ...argv];
   }
 
+  wrapProgram(argv: readonly string[]): readonly string[] {
+    return this.wrap(argv);
+  }
+
   add(): void {
     // The cgroup knows its processes (I1, I2).
   }
@@ -110,16 +139,26 @@ class CgroupRole implements CpuRole {
 
 class ProcRole implements CpuRole {
   readonly name: string;
+  /** One file for each program that ended: what the shell's `times` says. */
+  readonly #timesDirectory: string;
   readonly #pids = new Set<number>();
   // The last figure seen of each process, so that ending does not take its time away.
   readonly #ticks = new Map<number, number>();
 
-  constructor(name: string) {
+  #programs = 0;
+
+  constructor(name: string, timesDirectory: string) {
     this.name = name;
+    this.#timesDirectory = timesDirectory;
   }
 
   wrap(argv: readonly string[]): readonly string[] {
     return argv;
+  }
+
+  wrapProgram(argv: readonly string[]): readonly string[] {
+    const file = join(this.#timesDirectory, String(this.#programs++));
+    return ["/bin/sh", "-c", '"$@"; code=$?; times > "$0"; exit $code', file, ...argv];
   }
 
   add(pid: number): void {
@@ -134,12 +173,29 @@ class ProcRole implements CpuRole {
       for (const { pid, parent } of processes) if (members.has(parent)) members.add(pid);
     }
     for (const { pid, ticks } of processes) if (members.has(pid)) this.#ticks.set(pid, ticks);
-    return [...this.#ticks.values()].reduce((sum, ticks) => sum + ticks, 0) * MICROS_PER_TICK;
+    const ticks = [...this.#ticks.values()].reduce((sum, some) => sum + some, 0);
+    return ticks * MICROS_PER_TICK + this.#endedMicros();
+  }
+
+  #endedMicros(): number {
+    const files = readdirSync(this.#timesDirectory).map((file) => join(this.#timesDirectory, file));
+    return files.reduce((sum, file) => sum + parseTimes(readFileSync(file, "utf8")), 0);
   }
 }
 
-function makeBase(): { base: string; hierarchy: Hierarchy } | undefined {
-  for (const hierarchy of [V1, V2]) {
+/** User and system time of the shell's children, in microseconds: the second line of `times`. */
+function parseTimes(text: string): number {
+  const [, children = ""] = text.split("\n");
+  return [...children.matchAll(/(\d+)m([\d.]+)s/g)].reduce(
+    (sum, [, minutes, seconds]) => sum + (Number(minutes) * 60 + Number(seconds)) * 1e6,
+    0,
+  );
+}
+
+function makeBase(
+  hierarchies: readonly Hierarchy[],
+): { base: string; hierarchy: Hierarchy } | undefined {
+  for (const hierarchy of hierarchies) {
     const isThere = existsSync(join(hierarchy.root, "cgroup.procs"));
     if (!isThere) continue;
     const base = join(hierarchy.root, `shimmy-bench-${process.pid}`);

@@ -38,7 +38,7 @@ export interface Daemon {
 /** The processes and files of one run. */
 export class Workspace {
   readonly directory: string;
-  readonly cpu = new CpuMeter();
+  readonly cpu: CpuMeter;
   readonly #children = new Set<ChildProcess>();
   readonly #onSignal = (signal: NodeJS.Signals): void => {
     this.closeNow();
@@ -48,7 +48,8 @@ export class Workspace {
     this.closeNow();
   };
 
-  constructor() {
+  constructor(cpu: CpuMeter = new CpuMeter()) {
+    this.cpu = cpu;
     this.directory = mkdtempSync(join(tmpdir(), "shimmy-bench-"));
     // Servers that drop root (nginx) must reach what they serve; nobody else can list it.
     chmodSync(this.directory, 0o711);
@@ -64,7 +65,7 @@ export class Workspace {
   /** Starts a process that goes on; its output is in a log file of the workspace. */
   start({ name, role, argv, env }: SpawnOptions): Daemon {
     const logPath = this.path(`${name}.log`);
-    const child = this.#spawn(role, argv, env);
+    const child = this.#spawn(role?.wrap(argv) ?? argv, env);
     const log = createWriteStream(logPath);
     child.stdout?.pipe(log, { end: false });
     child.stderr?.pipe(log, { end: false });
@@ -73,6 +74,7 @@ export class Workspace {
     });
     const { pid } = child;
     if (pid === undefined) throw new Error(`${name}: cannot start ${argv.join(" ")}`);
+    role?.add(pid);
     return { pid, logPath, stop: () => this.#stop(child) };
   }
 
@@ -82,7 +84,7 @@ export class Workspace {
    * @throws Error when it cannot be run or its exit code is not 0.
    */
   async run({ name, role, argv, env }: SpawnOptions): Promise<string> {
-    const child = this.#spawn(role, argv, env);
+    const child = this.#spawn(role?.wrapProgram(argv) ?? argv, env);
     const out: string[] = [];
     const err: string[] = [];
     child.stdout?.setEncoding("utf8").on("data", (text: string) => out.push(text));
@@ -140,12 +142,8 @@ export class Workspace {
     rmSync(this.directory, { recursive: true, force: true });
   }
 
-  #spawn(
-    role: CpuRole | undefined,
-    argv: readonly string[],
-    env: Readonly<Record<string, string>> = {},
-  ): ChildProcess {
-    const [command = "", ...args] = role?.wrap(argv) ?? argv;
+  #spawn(argv: readonly string[], env: Readonly<Record<string, string>> = {}): ChildProcess {
+    const [command = "", ...args] = argv;
     const child = spawn(command, args, {
       cwd: this.directory,
       detached: true, // I1
@@ -156,7 +154,6 @@ export class Workspace {
     child.on("error", () => this.#children.delete(child));
     child.once("exit", () => this.#children.delete(child));
     this.#children.add(child);
-    if (child.pid !== undefined) role?.add(child.pid);
     return child;
   }
 
