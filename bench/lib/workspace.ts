@@ -4,7 +4,7 @@
 //   I1  every process is the leader of its own process group, and is stopped by that number only
 //   I2  temporary files are below one directory, removed last
 import { type ChildProcess, spawn } from "node:child_process";
-import { chmodSync, createWriteStream, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -65,13 +65,9 @@ export class Workspace {
   /** Starts a process that goes on; its output is in a log file of the workspace. */
   start({ name, role, argv, env }: SpawnOptions): Daemon {
     const logPath = this.path(`${name}.log`);
-    const child = this.#spawn(role?.wrap(argv) ?? argv, env);
-    const log = createWriteStream(logPath);
-    child.stdout?.pipe(log, { end: false });
-    child.stderr?.pipe(log, { end: false });
-    child.once("close", () => {
-      log.end();
-    });
+    const log = openSync(logPath, "w");
+    const child = this.#spawn(role?.wrap(argv) ?? argv, env, log);
+    closeSync(log); // the child has its own
     const { pid } = child;
     if (pid === undefined) throw new Error(`${name}: cannot start ${argv.join(" ")}`);
     role?.add(pid);
@@ -84,7 +80,7 @@ export class Workspace {
    * @throws Error when it cannot be run or its exit code is not 0.
    */
   async run({ name, role, argv, env }: SpawnOptions): Promise<string> {
-    const child = this.#spawn(role?.wrapProgram(argv) ?? argv, env);
+    const child = this.#spawn(role?.wrapProgram(argv) ?? argv, env, "pipe");
     const out: string[] = [];
     const err: string[] = [];
     child.stdout?.setEncoding("utf8").on("data", (text: string) => out.push(text));
@@ -147,7 +143,7 @@ export class Workspace {
     const child = spawn(command, args, {
       cwd: this.directory,
       detached: true, // I1
-      stdio: ["ignore", "pipe", "pipe"],
+      stdio: ["ignore", output, output],
       env: { ...cleanEnvironment(), ...env },
     });
     // A program that is not there is reported by run(), or by waitUntil() for daemons.
