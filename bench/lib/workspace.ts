@@ -138,7 +138,11 @@ export class Workspace {
     rmSync(this.directory, { recursive: true, force: true });
   }
 
-  #spawn(argv: readonly string[], env: Readonly<Record<string, string>> = {}): ChildProcess {
+  #spawn(
+    argv: readonly string[],
+    env: Readonly<Record<string, string>> | undefined,
+    output: "pipe" | number,
+  ): ChildProcess {
     const [command = "", ...args] = argv;
     const child = spawn(command, args, {
       cwd: this.directory,
