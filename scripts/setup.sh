@@ -74,16 +74,15 @@ forbid_service_starts() {
   chmod 755 "$service_policy"
 }
 
-readonly unit_hint="(npm run test:unit needs none of these packages)"
 install_packages() {
   local missing=("$@") started=$SECONDS
   local command="apt-get update && apt-get install -y --no-install-recommends ${missing[*]}"
   if ! command -v apt-get >/dev/null; then
-    stop "${missing[@]/%/ (Debian package; there is no apt here: install it your way)}" "$unit_hint"
+    stop "${missing[@]/%/ (Debian package; there is no apt here: install it your way)}"
   fi
   if [[ $(id -u) != 0 ]]; then
     stop "${missing[@]/%/ (Debian package)}" \
-      "root, to install them; run this as root, then try again:"$'\n'"      $command" "$unit_hint"
+      "root, to install them; run this as root, then try again:"$'\n'"      $command"
   fi
   echo "installing ${missing[*]}"
   mkdir -p build
@@ -142,7 +141,7 @@ esac
 check_system
 mapfile -t missing < <(missing_packages)
 [[ ${#problems[@]} -eq 0 ]] || stop "${problems[@]}" "${missing[@]/%/ (Debian package)}"
-# First what needs no root: if the packages cannot be installed, the unit tests still run.
+# First what needs no root, so that it is done when somebody else installs the packages.
 install_node_modules
 [[ ${#missing[@]} -eq 0 ]] || install_packages "${missing[@]}"
 [[ $purpose != bench ]] || install_envoy
