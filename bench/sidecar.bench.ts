@@ -24,22 +24,28 @@ const IDLE_WINDOW_MS = { full: 5000, quick: 2000 } as const;
 export const bench: Bench = { name: "sidecar", run };
 
 async function run(options: BenchOptions): Promise<Outcome> {
+  // Before anything is started: a compiler cannot be interrupted.
+  const httpLoad = buildNative("http_load");
   const workspace = new Workspace();
   try {
-    return await runIn(workspace, options);
+    return await runIn(workspace, options, httpLoad);
   } finally {
     await workspace.close();
   }
 }
 
-async function runIn(workspace: Workspace, options: BenchOptions): Promise<Outcome> {
+async function runIn(
+  workspace: Workspace,
+  options: BenchOptions,
+  httpLoad: string,
+): Promise<Outcome> {
   const notes = [`CPU time is counted by ${workspace.cpu.source}`];
   const hasRedis = firstLine("redis-server", ["--version"]) !== undefined;
   if (!hasRedis) notes.push("Redis is not installed: its rows are left out");
   await startApps(workspace, [POD_ADDRESSES.server], hasRedis);
   const peers = await startPeers(workspace, options, notes);
   const samples = new Samples();
-  const scenarios = listScenarios(options, buildNative("http_load"));
+  const scenarios = listScenarios(options, httpLoad);
   const idle: IdleFigures[] = [];
   const wantsShimmy = isWanted(options, "shimmy");
   for (let round = 0; round < options.rounds; round++) {

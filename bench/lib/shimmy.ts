@@ -11,8 +11,11 @@ import type { Daemon, Workspace } from "./workspace.ts";
 const MAIN = join(import.meta.dirname, "../../dist/cli/main.js");
 const LOOPBACK = "127.0.0.1";
 
-/** Addresses of the two pods; the servers listen on the second one. */
-export const POD_ADDRESSES = { client: "127.0.1.2", server: "127.0.1.3" } as const;
+/**
+ * Addresses of the two pods; the servers listen on the second one. Not of the range that `shimmy`
+ * gives to pods, so that a demo or a test may run at the same time.
+ */
+export const POD_ADDRESSES = { client: "127.0.37.2", server: "127.0.37.3" } as const;
 
 /** What the benches read of a sidecar's metrics. */
 const METRICS = {

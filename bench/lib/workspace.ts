@@ -31,6 +31,7 @@ export interface SpawnOptions {
 export interface Daemon {
   readonly pid: number;
   readonly logPath: string;
+  isRunning(): boolean;
   /** SIGTERM, and SIGKILL when that is not enough. */
   stop(): Promise<void>;
 }
@@ -71,7 +72,12 @@ export class Workspace {
     const { pid } = child;
     if (pid === undefined) throw new Error(`${name}: cannot start ${argv.join(" ")}`);
     role?.add(pid);
-    return { pid, logPath, stop: () => this.#stop(child) };
+    return {
+      pid,
+      logPath,
+      isRunning: () => !hasEnded(child),
+      stop: () => this.#stop(child),
+    };
   }
 
   /**
@@ -115,12 +121,12 @@ export class Workspace {
   async waitUntil(daemon: Daemon, what: string, condition: () => Promise<boolean>): Promise<void> {
     const deadline = performance.now() + START_TIMEOUT_MS;
     while (!(await condition())) {
-      if (performance.now() > deadline || !isAlive(daemon.pid)) {
-        const log = readFileSync(daemon.logPath, "utf8").slice(-LOG_TAIL_CHARACTERS);
-        throw new Error(`waited in vain for ${what}\n${daemon.logPath}:\n${log}`);
-      }
+      if (performance.now() > deadline || !daemon.isRunning()) throw failure(daemon, what);
       await delay(POLL_MS);
     }
+    // The condition may hold because of somebody else: a server on the same port.
+    await delay(POLL_MS);
+    if (!daemon.isRunning()) throw failure(daemon, what);
   }
 
   /** Stops everything in an orderly way and removes all files. Safe to call twice. */
@@ -158,7 +164,7 @@ export class Workspace {
   }
 
   async #stop(child: ChildProcess): Promise<void> {
-    if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
+    if (hasEnded(child) || child.pid === undefined) return;
     const ended = new Promise<void>((resolve) => {
       child.once("exit", () => {
         resolve();
@@ -190,13 +196,13 @@ function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
   }
 }
 
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
+function hasEnded({ exitCode, signalCode }: ChildProcess): boolean {
+  return exitCode !== null || signalCode !== null;
+}
+
+function failure({ logPath }: Daemon, what: string): Error {
+  const log = readFileSync(logPath, "utf8").slice(-LOG_TAIL_CHARACTERS);
+  return new Error(`waited in vain for ${what}\n${logPath}:\n${log}`);
 }
 
 function canConnect(host: string, port: number): Promise<boolean> {
