@@ -1,6 +1,6 @@
 import { LineCounter, parseDocument, type Document } from "yaml";
 
-import { ShimmyError } from "../common/errors.ts";
+import { messageOf, ShimmyError } from "../common/errors.ts";
 import { didYouMean } from "../common/suggest.ts";
 import type { PodIdentity, ServicePort } from "./api.ts";
 import {
@@ -79,18 +79,25 @@ export function keyOf({ namespace, name }: { namespace: string; name: string }):
 export function parseCatalog(text: string, file: string, defaults: CatalogDefaults): Catalog {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines });
-  const [broken] = document.errors;
-  if (broken !== undefined) {
-    const message = broken.message.split("\n", 1)[0] ?? "not YAML";
-    throw new ShimmyError("SHIMMY_ERR_CATALOG_INVALID", `${file}: ${message}`, { cause: broken });
-  }
-  const value: unknown = document.toJS({ maxAliasCount: 100 });
+  const value = toValue(document, file);
   const problems = checkCatalogShape(value);
   if (problems.length > 0) throw refuse(file, problems, { document, lines });
   const builder = new CatalogBuilder(value as CatalogFile, defaults);
   const catalog = builder.build();
   if (builder.problems.length > 0) throw refuse(file, builder.problems, { document, lines });
   return catalog;
+}
+
+function toValue(document: Document, file: string): unknown {
+  try {
+    const [broken] = document.errors;
+    if (broken !== undefined) throw broken;
+    // Aliases that multiply would fill the memory.
+    return document.toJS({ maxAliasCount: 100 });
+  } catch (err) {
+    const message = messageOf(err).split("\n", 1)[0] ?? "not YAML";
+    throw new ShimmyError("SHIMMY_ERR_CATALOG_INVALID", `${file}: ${message}`, { cause: err });
+  }
 }
 
 /** Resolves names and defaults of a file of the right shape; collects what does not fit. */
