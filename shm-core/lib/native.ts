@@ -16,6 +16,7 @@ export const EventKind = {
   relaySessionReady: 6,
   relaySessionEnded: 7,
   relayDrained: 8,
+  streamReady: 9,
 } as const;
 
 /** Receives every event of this environment. What follows the kind is listed in native-events.ts. */
@@ -151,6 +152,25 @@ export interface NativeAddon {
   relayCounters(id: number, out: BigInt64Array): number;
   relayDrain(id: number, timeoutMs: number): number;
   readonly relayCounterLayout: NativeCounterLayout;
+
+  /** Returns the ids of both ends. */
+  streamPair(capacityBytes: number): [number, number] | number;
+  /** Returns a stream id; owns both descriptors whatever it returns. */
+  streamAttach(doorbell: number, peerHalf: number, handover: Uint8Array): number;
+  /** Returns a length above 0. `spin`: 0 none, 1 as learned, 2 a millisecond. */
+  streamRead(id: number, out: Uint8Array, spin: number): number;
+  streamWrite(id: number, data: Uint8Array, spin: number): number;
+  /** Blocks this thread. `bits`: 1 readable, 2 writable. */
+  streamSleep(id: number, bits: number, timeoutMs: number): number;
+  /** A streamReady event follows for each bit. */
+  streamAsk(id: number, bits: number): number;
+  streamFin(id: number): number;
+  streamClose(id: number): void;
+  streamReset(id: number): void;
+  /** Fills `out` (80 bytes) and returns `[doorbell, peerHalf]`. */
+  streamDetach(id: number, out: Uint8Array): [number, number] | number;
+  /** Returns seven counts, in the order of `StreamCounts`. */
+  streamCounts(id: number): number[] | number;
 }
 
 /** CMake presets whose addon `SHIMMY_NATIVE_BUILD` can choose. */

@@ -10,6 +10,24 @@ export const Status = {
   queueFull: -5005,
   truncated: -5006,
   notConnected: -5007,
+  notMovable: -5008,
+} as const;
+
+/** What the core says of a stream, minus 6000. Same numbers as `Status` in include/shimmy/status.h. */
+export const CoreStatus = {
+  ok: -6000,
+  wouldBlock: -6001,
+  eof: -6002,
+  reset: -6003,
+  peerDied: -6004,
+  strayIo: -6005,
+  cursorOutOfRange: -6006,
+  badHalf: -6007,
+  badReplace: -6008,
+  noMemory: -6009,
+  ended: -6010,
+  notNow: -6011,
+  internal: -6012,
 } as const;
 
 /** Below this a negative result is a {@link Status}; from here to -1 it is `-errno`. */
@@ -23,6 +41,15 @@ const STATUS_ERRORS: Readonly<Record<number, readonly [ShimmyErrorCode, string]>
   [Status.queueFull]: ["SHIMMY_ERR_SLOW_READER", "the peer does not read, the send queue is full"],
   [Status.truncated]: ["SHIMMY_ERR_PROTOCOL", "the peer's message exceeds the limits"],
   [Status.notConnected]: ["SHIMMY_ERR_CLOSED", "the peer closed the socket"],
+  [Status.notMovable]: ["SHIMMY_ERR_NOT_MOVABLE", "this end cannot be handed over now"],
+  [CoreStatus.reset]: ["SHIMMY_ERR_STREAM_RESET", "the peer reset the stream or is closed"],
+  [CoreStatus.peerDied]: ["SHIMMY_ERR_PEER_DIED", "the peer is gone without ending the stream"],
+  [CoreStatus.strayIo]: ["SHIMMY_ERR_STREAM_BROKEN", "stray_io, a record no peer sends"],
+  [CoreStatus.cursorOutOfRange]: ["SHIMMY_ERR_STREAM_BROKEN", "cursor_out_of_range"],
+  [CoreStatus.badHalf]: ["SHIMMY_ERR_STREAM_BROKEN", "bad_half, the memory fails its checks"],
+  [CoreStatus.badReplace]: ["SHIMMY_ERR_STREAM_BROKEN", "bad_replace"],
+  [CoreStatus.noMemory]: ["SHIMMY_ERR_NO_MEMORY", "no memory for a ring"],
+  [CoreStatus.ended]: ["SHIMMY_ERR_CLOSED", "this direction was ended"],
 };
 
 const ERRNO_CODES: Readonly<Record<string, ShimmyErrorCode>> = {

@@ -6,6 +6,7 @@
 #include "control_wrap.h"
 #include "fd_wrap.h"
 #include "relay_wrap.h"
+#include "stream_wrap.h"
 
 namespace shimmy::addon {
 namespace {
@@ -37,6 +38,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportFdFunctions(env, exports);
   ExportControlFunctions(env, exports);
   ExportRelayFunctions(env, exports);
+  ExportStreamFunctions(env, exports);
   return exports;
 }
 

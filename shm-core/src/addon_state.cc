@@ -19,11 +19,29 @@ uint32_t AddonState::AddChannel(UniqueFd fd) {
   return id;
 }
 
+Status AddonState::OpenStreamHost(const StreamHost** out) noexcept {
+  if (!has_stream_host_) {
+    const Status status = StreamHost::Open(&stream_host_);
+    if (status != Status::kOk) return status;
+    has_stream_host_ = true;
+  }
+  *out = &stream_host_;
+  return Status::kOk;
+}
+
+uint32_t AddonState::AddStream(std::unique_ptr<Stream> stream) {
+  const uint32_t id = NextId();
+  auto waiter = std::make_shared<StreamWaiter>(id, stream->doorbell(), sink, poller);
+  streams.emplace(id, StreamEntry{std::move(stream), std::move(waiter)});
+  return id;
+}
+
 void AddonState::Shutdown() noexcept {
   relays.clear();
   poller.Stop();
   for (const auto& [id, channel] : channels) channel->Close();
   for (const auto& [id, listener] : listeners) listener->Close();
+  streams.clear();
   channels.clear();
   listeners.clear();
   sink.Stop();

@@ -17,8 +17,16 @@
 #include "event_sink.h"
 #include "poller.h"
 #include "relay/relay.h"
+#include "stream.h"
+#include "stream_waiter.h"
 
 namespace shimmy::addon {
+
+// The waiter watches the stream's doorbell: it stops before the stream closes it.
+struct StreamEntry {
+  std::unique_ptr<Stream> stream;
+  std::shared_ptr<StreamWaiter> waiter;
+};
 
 class AddonState {
  public:
@@ -43,11 +51,19 @@ class AddonState {
   std::unordered_map<uint32_t, std::shared_ptr<ControlChannel>> channels;
   std::unordered_map<uint32_t, std::shared_ptr<ControlListener>> listeners;
   std::unordered_map<uint32_t, std::unique_ptr<relay::Relay>> relays;
+  std::unordered_map<uint32_t, StreamEntry> streams;
+
+  // What streams share, probed when the first one is made.
+  [[nodiscard]] Status OpenStreamHost(const StreamHost** out) noexcept;
+  // Returns the new stream's id.
+  [[nodiscard]] uint32_t AddStream(std::unique_ptr<Stream> stream);
 
  private:
   void Shutdown() noexcept;
 
   uint32_t next_id_ = 1;
+  StreamHost stream_host_;
+  bool has_stream_host_ = false;
 };
 
 }  // namespace shimmy::addon

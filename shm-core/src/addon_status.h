@@ -2,12 +2,15 @@
 //
 //   >= 0            a result: a length, an id, a flag
 //   -1 .. -4095     a system call failed; the number is -errno
-//   < -4095         one of the statuses below
+//   -5001 ...       an AddonStatus
+//   -6001 ...       -6000 plus a status of the core (shimmy/status.h)
 //
-// Same names and numbers as `Status` in lib/status.ts; a unit test compares them.
+// Same names and numbers as `Status` and `CoreStatus` in lib/status.ts; a unit test compares them.
 #pragma once
 
 #include <cstdint>
+
+#include "shimmy/status.h"
 
 namespace shimmy::addon {
 
@@ -19,8 +22,12 @@ enum class AddonStatus : int32_t {
   kQueueFull = -5005,      // the peer does not read, and the send queue is at its bound
   kTruncated = -5006,      // the peer sent more bytes or fds than the limits
   kNotConnected = -5007,   // the peer closed its end
+  kNotMovable = -5008,     // a stream end that cannot be handed over as it is
 };
 
+inline constexpr int32_t kCoreBase = -6000;
+
 constexpr int32_t Code(AddonStatus status) { return static_cast<int32_t>(status); }
+constexpr int32_t Code(Status status) { return kCoreBase + static_cast<int32_t>(status); }
 
 }  // namespace shimmy::addon

@@ -26,6 +26,7 @@ enum class EventKind : uint32_t {
   kRelaySessionReady = 6,
   kRelaySessionEnded = 7,
   kRelayDrained = 8,
+  kStreamReady = 9,
 };
 
 // One call of the dispatcher: arguments are added in order, then Send().

@@ -8,7 +8,13 @@ import {
   MAX_QUEUED_MESSAGES,
 } from "../../../../shm-core/lib/control-socket.ts";
 import { EventKind } from "../../../../shm-core/lib/native.ts";
-import { checked, errnoName, Status, statusError } from "../../../../shm-core/lib/status.ts";
+import {
+  checked,
+  CoreStatus,
+  errnoName,
+  Status,
+  statusError,
+} from "../../../../shm-core/lib/status.ts";
 
 const SOURCES = join(import.meta.dirname, "../../../../shm-core/src");
 
@@ -28,6 +34,12 @@ function constantsOf(header: string, after: string): Record<string, number> {
 describe("native constants", function () {
   it("should have the same statuses in src/addon_status.h and lib/status.ts", function () {
     expect(constantsOf("addon_status.h", "enum class AddonStatus")).to.deep.equal(Status);
+  });
+
+  it("should have the same core statuses in include/shimmy/status.h and lib/status.ts", function () {
+    const core = constantsOf("../include/shimmy/status.h", "enum class Status");
+    const shifted = Object.entries(core).map(([name, value]) => [name, value - 6000]);
+    expect(Object.fromEntries(shifted)).to.deep.equal(CoreStatus);
   });
 
   it("should have the same event kinds in src/event_sink.h and lib/native.ts", function () {
