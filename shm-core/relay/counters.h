@@ -43,6 +43,7 @@ namespace shimmy::relay {
   X(kPairsPooled, "pairs_pooled")                 /* gauge: pairs of halves kept for reuse */ \
   X(kPairsReused, "pairs_reused")                                                 \
   X(kSleeps, "sleeps")                            /* blocking waits */             \
+  X(kNaps, "naps")                                /* bounded waits with streams unarmed */ \
   X(kSpinHits, "spin_hits")                       /* spins that found work */      \
   X(kSpinMisses, "spin_misses")                   /* spins that ended in a sleep */ \
   X(kSpinNanos, "spin_nanos")                     /* time spent spinning */        \
@@ -59,9 +60,8 @@ inline constexpr const char* kCounterNames[] = {SHIMMY_COUNTERS(SHIMMY_COUNTER_T
 #undef SHIMMY_COUNTER_TEXT
 
 // Latency histogram: upper bounds in microseconds; one more bucket for what is above.
-inline constexpr uint32_t kLatencyBoundsMicros[] = {50,    100,   250,   500,    1000,   2500,
-                                                    5000,  10000, 25000, 50000,  100000, 250000,
-                                                    500000, 1000000};
+inline constexpr uint32_t kLatencyBoundsMicros[] = {
+    50, 100, 250, 500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 500000, 1000000};
 inline constexpr size_t kLatencyBuckets = sizeof(kLatencyBoundsMicros) / sizeof(uint32_t) + 1;
 
 class Histogram {

@@ -102,9 +102,8 @@ void EndpointTable::Fail(const EndpointRef& ref, uint64_t now) {
   if (ref->open > 0) ref->open--;
   if (++ref->failures < kFailuresToEject) return;
   ref->failures = 0;
-  ref->ejection_ns = ref->ejection_ns == 0
-                         ? kFirstEjectionNs
-                         : std::min(ref->ejection_ns * 2, kLongestEjectionNs);
+  ref->ejection_ns =
+      ref->ejection_ns == 0 ? kFirstEjectionNs : std::min(ref->ejection_ns * 2, kLongestEjectionNs);
   ref->ejected_until = now + ref->ejection_ns;
 }
 

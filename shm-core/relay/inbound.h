@@ -14,8 +14,8 @@ struct InboundOpen {
   std::string service;
   uint16_t port = 0;
   bool is_kept = false;
-  Pair pair;          // the peer's half is mapped, ours is made
-  UniqueFd half_fd;   // of ours, to be sent; invalid for a kept pair
+  Pair pair;         // the peer's half is mapped, ours is made
+  UniqueFd half_fd;  // of ours, to be sent; invalid for a kept pair
   UniqueFd doorbell;
 };
 

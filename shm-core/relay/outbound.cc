@@ -114,8 +114,7 @@ void Outbound::Begin() {
   if (!worker_.shared().has_doorbell) return GoTcp(FallbackReason::kVersionMismatch);
   Worker* const owner = worker_.shared().OwnerOf(choice_.endpoint.pod);
   if (owner != &worker_) return MoveTo(owner);
-  worker_.SetTimer(this,
-                   worker_.now() + uint64_t{worker_.options().open_timeout_ms} * 1'000'000);
+  worker_.SetTimer(this, worker_.now() + uint64_t{worker_.options().open_timeout_ms} * 1'000'000);
   Session* const session = FindSession();
   if (session != nullptr && session->is_ready()) return OnSessionReady();
   state_ = State::kParked;
@@ -214,8 +213,8 @@ void Outbound::StartTcp() {
   }
   if (result == ConnectState::kDone) return TcpConnected();
   if (result == ConnectState::kPending && worker_.Add(remote_.get(), EPOLLOUT, &remote_watch_)) {
-    worker_.SetTimer(
-        this, worker_.now() + uint64_t{worker_.options().connect_timeout_ms} * 1'000'000);
+    worker_.SetTimer(this,
+                     worker_.now() + uint64_t{worker_.options().connect_timeout_ms} * 1'000'000);
     return;
   }
   OnTimer(worker_.now());

@@ -282,11 +282,10 @@ class RelayImpl final : public Relay {
 }  // namespace
 
 int Relay::Start(const RelayOptions& options, EventSink sink, std::unique_ptr<Relay>* out) {
-  const bool is_valid = options.threads >= 1 && options.threads <= 64 &&
-                        IsPowerOfTwo(options.max_ring_bytes) &&
-                        options.max_ring_bytes >= kFirstCapacity &&
-                        options.max_ring_bytes <= kMaxCapacity && options.open_timeout_ms > 0 &&
-                        options.connect_timeout_ms > 0;
+  const bool is_valid =
+      options.threads >= 1 && options.threads <= 64 && IsPowerOfTwo(options.max_ring_bytes) &&
+      options.max_ring_bytes >= kFirstCapacity && options.max_ring_bytes <= kMaxCapacity &&
+      options.open_timeout_ms > 0 && options.connect_timeout_ms > 0;
   if (!is_valid) return -EINVAL;
   auto relay = std::make_unique<RelayImpl>(options, std::move(sink));
   const int result = relay->Begin();

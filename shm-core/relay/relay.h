@@ -19,21 +19,21 @@ namespace shimmy::relay {
 
 struct RelayOptions {
   uint32_t threads = 1;
-  uint32_t spin_micros = 50;                 // 0: never spin
-  uint64_t ring_budget_bytes = 64u << 20;    // memfd bytes that this process pays for
-  uint64_t max_ring_bytes = 1u << 20;        // one ring's largest capacity; power of two
-  uint32_t max_connections = 10000;          // relayed connections, both directions
+  uint32_t spin_micros = 50;               // 0: never spin
+  uint64_t ring_budget_bytes = 64u << 20;  // memfd bytes that this process pays for
+  uint64_t max_ring_bytes = 1u << 20;      // one ring's largest capacity; power of two
+  uint32_t max_connections = 10000;        // relayed connections, both directions
   uint32_t max_streams_per_peer = 10000;
   uint32_t open_timeout_ms = 1000;
   uint32_t connect_timeout_ms = 5000;
-  uint32_t idle_timeout_ms = 0;              // 0: never
+  uint32_t idle_timeout_ms = 0;  // 0: never
 };
 
 struct Endpoint {
   std::string pod;      // uid of the pod
   std::string address;  // numeric IPv4 or IPv6
   uint16_t port = 0;
-  bool shm = false;     // a session may be asked for; else plain TCP with `reason`
+  bool shm = false;  // a session may be asked for; else plain TCP with `reason`
   FallbackReason reason = FallbackReason::kDisabled;
 };
 
@@ -94,7 +94,7 @@ struct StreamInfo {
   std::string pod;
   uint64_t bytes_to_peer = 0;
   uint64_t bytes_from_peer = 0;
-  uint64_t ring_bytes = 0;       // capacity of the ring that we write
+  uint64_t ring_bytes = 0;  // capacity of the ring that we write
   uint64_t peer_ring_bytes = 0;
   uint64_t age_ms = 0;
 };

@@ -79,8 +79,8 @@ class Session final : public Task {
   void ForgetAccepted(uint32_t pair) { accepted_pairs_.erase(pair); }
   void DropPair(Pair* pair);
 
-  uint32_t streams = 0;             // open now, both directions
-  uint64_t peer_ring_limit = 0;     // largest ring that the peer maps
+  uint32_t streams = 0;          // open now, both directions
+  uint64_t peer_ring_limit = 0;  // largest ring that the peer maps
   [[nodiscard]] bool MayGrow(uint64_t more_bytes) const;
   void CountOwnBytes(int64_t change) { own_bytes_ += static_cast<uint64_t>(change); }
 
@@ -148,10 +148,10 @@ class Session final : public Task {
   std::deque<Waiting> waiting_;
   std::deque<Outgoing> outgoing_;
   std::unordered_map<uint32_t, OpenedPair> opened_pairs_;
-  std::vector<uint32_t> kept_;                           // ids in opened_pairs_, oldest first
-  std::unordered_map<uint32_t, Pair> parked_;            // the acceptor's side of kept pairs
-  std::unordered_map<uint32_t, bool> accepted_pairs_;    // pairs of the peer in use here
-  uint32_t being_accepted_ = 0;                          // OPENs of the peer without an answer
+  std::vector<uint32_t> kept_;                         // ids in opened_pairs_, oldest first
+  std::unordered_map<uint32_t, Pair> parked_;          // the acceptor's side of kept pairs
+  std::unordered_map<uint32_t, bool> accepted_pairs_;  // pairs of the peer in use here
+  uint32_t being_accepted_ = 0;                        // OPENs of the peer without an answer
 };
 
 }  // namespace shimmy::relay

@@ -16,8 +16,9 @@ void Session::Open(OpenWaiter* waiter, const std::string& service, uint16_t port
   }
   if (unanswered_.size() < kMaxUnanswered) return SendOpen({waiter, service, port});
   // A peer that answered none of eight in time will not answer the ninth either.
-  const bool is_silent = std::all_of(unanswered_.begin(), unanswered_.end(),
-                                     [](const auto& entry) { return entry.second.waiter == nullptr; });
+  const bool is_silent = std::all_of(unanswered_.begin(), unanswered_.end(), [](const auto& entry) {
+    return entry.second.waiter == nullptr;
+  });
   if (is_silent) return waiter->OnNoStream(FallbackReason::kPeerRefused);
   waiting_.push_back({waiter, service, port});  // S2
 }
@@ -209,8 +210,7 @@ bool Session::HandleOpen(const Message& message, UniqueFd fds[kMaxMessageFds]) {
     bounds.page_bytes = worker_.shared().page_bytes;
     bounds.max_capacity = worker_.options().max_ring_bytes;
     bounds.twice = worker_.shared().MapTwice();
-    const Status status =
-        TakePeerHalf(&worker_.shared(), fds[1].get(), bounds, &in.pair.peer);
+    const Status status = TakePeerHalf(&worker_.shared(), fds[1].get(), bounds, &in.pair.peer);
     if (status == Status::kBadHalf) {
       End(SessionEndReason::kBadFd);
       return true;

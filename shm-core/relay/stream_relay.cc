@@ -114,15 +114,37 @@ bool StreamRelay::ArmHot() {
   return true;
 }
 
+void StreamRelay::DisarmHot() {
+  if (!is_armed_ || peer_ended_ || is_over_) return;
+  is_armed_ = false;
+  end_.Disarm();
+}
+
 void StreamRelay::Run(uint64_t now) {
   if (is_over_) return;
-  const uint64_t before = bytes_to_peer_ + bytes_from_peer_;
-  Status status = PumpToPeer();
-  if (status == Status::kOk) status = PumpFromPeer();
+  const uint64_t before_to = bytes_to_peer_;
+  const uint64_t before_from = bytes_from_peer_;
+  // What arrived first goes out first, so that its answer can be on its way meanwhile.
+  Status status = PumpFromPeer();
+  const bool has_received = bytes_from_peer_ != before_from;
+  if (status == Status::kOk) status = PumpToPeer();
   HarvestCounts();
   if (is_over_) return;
   if (status != Status::kOk) return End(ToEndReason(status));
-  AfterTurn(now, bytes_to_peer_ + bytes_from_peer_ != before);
+  const bool has_sent = bytes_to_peer_ != before_to;
+  LearnWaits(now, has_sent, has_received);
+  AfterTurn(now, has_sent || has_received);
+}
+
+// Whose turn is it, and how long does the peer take when it is its?
+void StreamRelay::LearnWaits(uint64_t now, bool has_sent, bool has_received) {
+  constexpr uint64_t kLongest = 1'000'000;
+  if (has_received && asked_ns_ != 0) {
+    answer_average_ns_ = (answer_average_ns_ * 7 + std::min(now - asked_ns_, kLongest)) / 8;
+    asked_ns_ = 0;
+  }
+  if (has_sent) asked_ns_ = now;
+  expected_wait_ns_ = asked_ns_ == 0 ? 0 : std::max<uint64_t>(answer_average_ns_, 1);
 }
 
 void StreamRelay::AfterTurn(uint64_t now, bool has_moved) {
@@ -135,7 +157,8 @@ void StreamRelay::AfterTurn(uint64_t now, bool has_moved) {
     worker_.SetTimer(this, now + kShrinkAfterNs);
   }
   // Waits for the peer (for bytes, or for room): polled as long as the thread is awake.
-  if ((!is_armed_ && !peer_ended_ && app_writable_) || is_plugged_) worker_.MakeHot(this);
+  const bool is_waiting = !peer_ended_ && app_writable_;
+  if ((is_waiting && (!is_armed_ || expected_wait_ns_ > 0)) || is_plugged_) worker_.MakeHot(this);
 }
 
 // ---- app socket -> our ring ----
@@ -240,8 +263,7 @@ Status StreamRelay::PumpFromPeer() {
 
 Status StreamRelay::SendToApp(uint64_t unread) {
   const Span span = end_.ReadSpan(unread);
-  const ssize_t sent =
-      send(init_.app.get(), span.data, span.bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+  const ssize_t sent = send(init_.app.get(), span.data, span.bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
   if (sent >= 0) {
     const auto bytes = static_cast<uint64_t>(sent);
     bytes_from_peer_ += bytes;
@@ -407,7 +429,8 @@ void StreamRelay::CloseDoorbell(bool is_orderly) {
 
 void StreamRelay::GivePairBack(bool is_orderly) {
   Session* const session = FindSession();
-  const bool is_first = state_.mine.number == 1 && state_.reading.number == 1 && !state_.next.valid();
+  const bool is_first =
+      state_.mine.number == 1 && state_.reading.number == 1 && !state_.next.valid();
   const bool is_reusable = is_orderly && is_first;
   Pair pair;
   pair.id = init_.pair.id;

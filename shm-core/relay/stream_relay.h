@@ -41,6 +41,7 @@ class StreamRelay final : public Task, public HotStream {
 
   bool PollHot() override;
   bool ArmHot() override;
+  void DisarmHot() override;
 
  private:
   void OnApp(uint32_t events);
@@ -54,6 +55,7 @@ class StreamRelay final : public Task, public HotStream {
   [[nodiscard]] bool ReplaceOwn(uint64_t capacity);
   Status SendToApp(uint64_t unread);
   Status PeerEnded(Status status);
+  void LearnWaits(uint64_t now, bool has_sent, bool has_received);
   void AfterTurn(uint64_t now, bool has_moved);
   void HarvestCounts();
   void End(EndReason reason);
@@ -72,20 +74,22 @@ class StreamRelay final : public Task, public HotStream {
 
   bool app_readable_ = true;
   bool app_writable_ = true;
-  bool app_hung_ = false;    // RDHUP seen: read until the end of file
-  bool app_failed_ = false;  // ERR seen
-  bool app_ended_ = false;   // end of file read, FIN sent
-  bool peer_ended_ = false;  // FIN consumed, app's socket shut for writing
-  bool bell_hung_ = false;   // the peer ended its direction of the doorbell, or all of it
-  bool bell_closed_ = false; // all of it
-  bool is_plugged_ = false;  // waits for room, EPOLLOUT of the doorbell is watched
+  bool app_hung_ = false;     // RDHUP seen: read until the end of file
+  bool app_failed_ = false;   // ERR seen
+  bool app_ended_ = false;    // end of file read, FIN sent
+  bool peer_ended_ = false;   // FIN consumed, app's socket shut for writing
+  bool bell_hung_ = false;    // the peer ended its direction of the doorbell, or all of it
+  bool bell_closed_ = false;  // all of it
+  bool is_plugged_ = false;   // waits for room, EPOLLOUT of the doorbell is watched
   bool has_plugged_ = false;  // plugged since the ring was last left satisfied
-  bool is_armed_ = true;     // a bell will come for the next byte
+  bool is_armed_ = true;      // a bell will come for the next byte
   bool is_over_ = false;
   bool is_grown_ = false;
 
   uint64_t started_ns_;
-  uint64_t active_ns_;  // last time something moved
+  uint64_t active_ns_;     // last time something moved
+  uint64_t asked_ns_ = 0;  // when we published last and nothing came back since; 0: our turn
+  uint64_t answer_average_ns_ = 0;  // how long the peer takes to answer
   uint64_t bytes_to_peer_ = 0;
   uint64_t bytes_from_peer_ = 0;
 };

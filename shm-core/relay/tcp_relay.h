@@ -36,8 +36,8 @@ class TcpRelay final : public Task {
     bool is_readable = true;
     bool is_writable = true;
     bool has_hung = false;
-    bool has_ended = false;  // end of file was read
-    bool is_shut = false;    // and passed on to the other side
+    bool has_ended = false;              // end of file was read
+    bool is_shut = false;                // and passed on to the other side
     std::vector<unsigned char> pending;  // read from here, not yet written to the other side
     size_t pending_from = 0;
     uint64_t bytes = 0;

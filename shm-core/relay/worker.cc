@@ -14,7 +14,9 @@ constexpr int kBatch = 128;
 // A stream that stays empty for so long is armed even if the thread never sleeps, so that
 // polling costs nothing for streams at rest.
 constexpr uint64_t kHotForNs = 2'000'000;
-constexpr uint64_t kGapCapNs = 1'000'000;
+// See Worker::ArmOldest().
+constexpr size_t kArmedForNap = 2;
+constexpr long kNapNs = 100'000;
 constexpr size_t kScratchBytes = 65536;
 
 }  // namespace
@@ -219,18 +221,20 @@ int Worker::SleepTime() const {
   return static_cast<int>(std::min<uint64_t>(ms, 60'000));
 }
 
-bool Worker::ShouldSpin() const {
-  return shared_.can_spin && !hot_.empty() &&
-         gap_average_ns_ <= uint64_t{shared_.options.spin_micros} * 1000;
+// How long to spin: as long as the stream whose peer answers soonest is expected to need, and
+// some more. 0: not at all.
+uint64_t Worker::SpinTime() const {
+  if (!shared_.can_spin) return 0;
+  const uint64_t limit = uint64_t{shared_.options.spin_micros} * 1000;
+  uint64_t soonest = UINT64_MAX;
+  for (const HotStream* stream : hot_) {
+    if (stream->expected_wait_ns_ > 0) soonest = std::min(soonest, stream->expected_wait_ns_);
+  }
+  return soonest > limit ? 0 : limit;
 }
 
-// One look at everything. True: something was done.
-bool Worker::Turn(int timeout_ms) {
-  epoll_event events[kBatch];
-  if (timeout_ms != 0) counters().Add(kSleeps);
-  const int count = epoll_wait(epoll_.get(), events, kBatch, timeout_ms);
+bool Worker::Dispatch(const epoll_event* events, int count) {
   now_ = Now();
-  bool did = false;
   for (int i = 0; i < count; i++) {
     if (events[i].data.ptr == nullptr) {
       uint64_t drained;
@@ -238,9 +242,9 @@ bool Worker::Turn(int timeout_ms) {
     } else {
       static_cast<Pollable*>(events[i].data.ptr)->OnEvents(events[i].events);
     }
-    did = true;
   }
   RunPosted();
+  bool did = count > 0;
   did = RunTimers() || did;
   did = PollHotStreams() || did;
   did = !ready_.empty() || did;
@@ -249,26 +253,62 @@ bool Worker::Turn(int timeout_ms) {
   return did;
 }
 
+// One look at everything. True: something was done.
+bool Worker::Turn(int timeout_ms) {
+  epoll_event events[kBatch];
+  if (timeout_ms != 0) counters().Add(kSleeps);
+  return Dispatch(events, epoll_wait(epoll_.get(), events, kBatch, timeout_ms));
+}
+
+bool Worker::Spin() {
+  const uint64_t time = SpinTime();
+  if (time == 0 || contention_.IsContended(now_)) return false;
+  for (HotStream* stream : hot_) stream->DisarmHot();
+  const uint64_t since = now_;
+  bool found = false;
+  while (!found && !is_stopping_ && now_ < since + time) found = Turn(0);
+  counters().Add(kSpinNanos, now_ - since);
+  counters().Add(found ? kSpinHits : kSpinMisses);
+  return found;
+}
+
+// With many streams waiting, each would have to be armed, and each of the first bytes to come
+// would cost a bell. Requests are mostly answered in the order in which they were made: arm
+// the streams that have waited longest, nap for a bounded time, and poll the others then.
+bool Worker::ArmOldest() {
+  HotStream* oldest[kArmedForNap] = {};
+  for (HotStream* stream : hot_) {
+    for (HotStream*& place : oldest) {
+      if (place == nullptr || stream->hot_since_ < place->hot_since_) std::swap(place, stream);
+      if (stream == nullptr) break;
+    }
+  }
+  bool found = false;
+  for (HotStream* stream : oldest) found = stream->ArmHot() || found;
+  return found;
+}
+
+bool Worker::Nap() {
+  if (hot_.size() <= kArmedForNap) return false;
+  if (ArmOldest()) return true;
+  epoll_event events[kBatch];
+  const timespec nap{0, kNapNs};
+  counters().Add(kNaps);
+  const int count = epoll_pwait2(epoll_.get(), events, kBatch, &nap, nullptr);
+  if (count < 0 && errno == ENOSYS) return false;  // before Linux 5.11
+  return Dispatch(events, count);
+}
+
 void Worker::Loop() {
   now_ = Now();
+  contention_.Begin(now_);
   while (!is_stopping_) {
     while (Turn(0)) {
       if (is_stopping_) break;
       if (!hot_.empty()) ArmHotStreams(now_ > kHotForNs ? now_ - kHotForNs : 0);
     }
-    const uint64_t idle_since = now_;
-    bool found = false;
-    if (ShouldSpin()) {
-      const uint64_t until = idle_since + uint64_t{shared_.options.spin_micros} * 1000;
-      while (!found && !is_stopping_ && now_ < until) found = Turn(0);
-      counters().Add(kSpinNanos, now_ - idle_since);
-      counters().Add(found ? kSpinHits : kSpinMisses);
-    }
-    if (!found && !is_stopping_ && !ArmHotStreams(UINT64_MAX) && ready_.empty()) {
-      Turn(SleepTime());  // R3
-    }
-    const uint64_t gap = std::min(now_ - idle_since, kGapCapNs);
-    gap_average_ns_ = (gap_average_ns_ * 7 + gap) / 8;
+    if (is_stopping_ || Spin() || Nap()) continue;
+    if (!ArmHotStreams(UINT64_MAX) && ready_.empty()) Turn(SleepTime());  // R3
   }
   ForEachTask([](Task* task) { task->Abort(EndReason::kDrained); });
   Bury();

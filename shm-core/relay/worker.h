@@ -3,7 +3,8 @@
 //   R1  one thread owns a task (session, connection) for life; other threads only Post()
 //   R2  a task that has work is in the ready list and gets a bounded turn; nobody starves
 //   R3  before the thread sleeps, every stream whose ring is empty is armed (invariant I8 of
-//       stream_end.h); while it is awake it polls them instead, and peers need not ring
+//       stream_end.h); while it is awake, or naps for a bounded time, it polls them instead,
+//       and peers need not ring
 //   R4  a retired task is destroyed only after the batch of events that may still name it
 #ifndef SHIMMY_RELAY_WORKER_H_
 #define SHIMMY_RELAY_WORKER_H_
@@ -20,6 +21,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "contention.h"
 #include "net.h"
 #include "shared.h"
 #include "unique_fd.h"
@@ -98,7 +100,7 @@ class SessionListener {
   virtual void OnSessionFailed(const std::string& pod, FallbackReason reason) = 0;
 };
 
-// A stream whose ring was empty and that is not armed: polled while the thread is awake (R3).
+// A stream that waits for its peer and is polled while the thread is awake (R3).
 class HotStream {
  public:
   virtual ~HotStream() = default;
@@ -106,6 +108,13 @@ class HotStream {
   virtual bool PollHot() = 0;
   // Restores the invariant; like PollHot() otherwise.
   virtual bool ArmHot() = 0;
+  // The thread is about to spin: bells would be rung in vain.
+  virtual void DisarmHot() = 0;
+
+ protected:
+  // How long the peer is expected to take from now on, if it is its turn: spinning pays when
+  // that is about the cost of a wake-up. 0: not its turn.
+  uint64_t expected_wait_ns_ = 0;
 
  private:
   friend class Worker;
@@ -166,14 +175,18 @@ class Worker {
  private:
   void Loop();
   bool Turn(int timeout_ms);
+  bool Dispatch(const epoll_event* events, int count);
   void RunReady();
   void RunPosted();
   bool RunTimers();
   bool PollHotStreams();
   bool ArmHotStreams(uint64_t before);
+  bool ArmOldest();
+  bool Spin();
+  bool Nap();
+  uint64_t SpinTime() const;
   int SleepTime() const;
   void Bury();
-  bool ShouldSpin() const;
 
   Shared& shared_;
   const uint32_t index_;
@@ -196,8 +209,7 @@ class Worker {
   std::vector<HotStream*> hot_;
   std::vector<unsigned char> scratch_;
 
-  // Spinning: how long the last gaps without work were, as a moving average.
-  uint64_t gap_average_ns_ = 0;
+  Contention contention_;
 };
 
 }  // namespace shimmy::relay

@@ -178,14 +178,16 @@ bool DoorbellHolds(const DoorbellSizes& sizes) noexcept {
   int ends[2];
   if (CreateDoorbell<Sys>(sizes, ends) != Status::kOk) return false;
   bool good = true;
-  for (int i = 0; i < kBellsThatFit; i++) good = good && SendBell<Sys>(ends[0]) == SendResult::kSent;
+  for (int i = 0; i < kBellsThatFit; i++)
+    good = good && SendBell<Sys>(ends[0]) == SendResult::kSent;
   good = good && IsWritable<Sys>(ends[0]) && Sys::QueuedOut(ends[0]) < long{kPlugBytes};
   for (int i = 0; good && i < kBellsThatFit; i++) {
     good = EatRecord<Sys>(ends[1]).kind == RecordKind::kBell;
   }
   good = good && SendPlug<Sys>(ends[0]) == SendResult::kSent && !IsWritable<Sys>(ends[0]) &&
          Sys::QueuedOut(ends[0]) >= long{kPlugBytes};
-  for (int i = 0; good && i < kBellsThatFit; i++) good = SendBell<Sys>(ends[0]) == SendResult::kSent;
+  for (int i = 0; good && i < kBellsThatFit; i++)
+    good = SendBell<Sys>(ends[0]) == SendResult::kSent;
   good = good && Sys::SetSendBuffer(ends[0], sizes.raised) >= 0 && IsWritable<Sys>(ends[0]);
   Sys::Close(ends[0]);
   Sys::Close(ends[1]);

@@ -97,10 +97,10 @@ template <class Sys>
                             int protection, HalfMap* out) noexcept {
   const uint64_t file_bytes = page_bytes + capacity;
   const uint64_t total = twice ? file_bytes + capacity : file_bytes;
-  const long base = Sys::Map(nullptr, total, twice ? PROT_NONE : protection,
-                             twice ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE
-                                   : MAP_SHARED | MAP_POPULATE,
-                             twice ? -1 : fd, 0);
+  const long base =
+      Sys::Map(nullptr, total, twice ? PROT_NONE : protection,
+               twice ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED | MAP_POPULATE,
+               twice ? -1 : fd, 0);
   if (base < 0 && base > -4096) return false;
   auto* const start = reinterpret_cast<unsigned char*>(base);
   if (twice) {

@@ -9,47 +9,47 @@
 namespace shimmy {
 
 // Why a connection travels over plain TCP.
-#define SHIMMY_FALLBACK_REASONS(X) \
-  X(kDisabled, "disabled")         \
-  X(kPeerNotInjected, "peer_not_injected") \
+#define SHIMMY_FALLBACK_REASONS(X)              \
+  X(kDisabled, "disabled")                      \
+  X(kPeerNotInjected, "peer_not_injected")      \
   X(kOtherNodeNoFabric, "other_node_no_fabric") \
-  X(kPolicyDenied, "policy_denied") \
-  X(kPolicyUnknown, "policy_unknown") \
-  X(kQuota, "quota")               \
-  X(kAgentUnavailable, "agent_unavailable") \
-  X(kVersionMismatch, "version_mismatch") \
-  X(kPeerRefused, "peer_refused")  \
+  X(kPolicyDenied, "policy_denied")             \
+  X(kPolicyUnknown, "policy_unknown")           \
+  X(kQuota, "quota")                            \
+  X(kAgentUnavailable, "agent_unavailable")     \
+  X(kVersionMismatch, "version_mismatch")       \
+  X(kPeerRefused, "peer_refused")               \
   X(kFdPassingRefused, "fd_passing_refused")
 
 // Why a stream or a relayed connection ended.
-#define SHIMMY_END_REASONS(X)      \
-  X(kClosed, "closed")             \
-  X(kResetByApp, "reset_by_app")   \
-  X(kResetByPeer, "reset_by_peer") \
-  X(kPeerDied, "peer_died")        \
-  X(kAppUnreachable, "app_unreachable") \
-  X(kConnectTimeout, "connect_timeout") \
-  X(kIdleTimeout, "idle_timeout")  \
-  X(kRevoked, "revoked")           \
-  X(kDrained, "drained")           \
-  X(kStrayIo, "stray_io")          \
+#define SHIMMY_END_REASONS(X)                 \
+  X(kClosed, "closed")                        \
+  X(kResetByApp, "reset_by_app")              \
+  X(kResetByPeer, "reset_by_peer")            \
+  X(kPeerDied, "peer_died")                   \
+  X(kAppUnreachable, "app_unreachable")       \
+  X(kConnectTimeout, "connect_timeout")       \
+  X(kIdleTimeout, "idle_timeout")             \
+  X(kRevoked, "revoked")                      \
+  X(kDrained, "drained")                      \
+  X(kStrayIo, "stray_io")                     \
   X(kCursorOutOfRange, "cursor_out_of_range") \
-  X(kBadHalf, "bad_half")          \
-  X(kBadReplace, "bad_replace")    \
-  X(kNoMemory, "no_memory")        \
-  X(kLimit, "limit")               \
+  X(kBadHalf, "bad_half")                     \
+  X(kBadReplace, "bad_replace")               \
+  X(kNoMemory, "no_memory")                   \
+  X(kLimit, "limit")                          \
   X(kInternal, "internal")
 
 // Why a session between two sidecars ended.
-#define SHIMMY_SESSION_END_REASONS(X) \
-  X(kClosed, "closed")             \
-  X(kPeerGone, "peer_gone")        \
-  X(kRevoked, "revoked")           \
-  X(kProtocolError, "protocol_error") \
-  X(kVersionMismatch, "version_mismatch") \
+#define SHIMMY_SESSION_END_REASONS(X)        \
+  X(kClosed, "closed")                       \
+  X(kPeerGone, "peer_gone")                  \
+  X(kRevoked, "revoked")                     \
+  X(kProtocolError, "protocol_error")        \
+  X(kVersionMismatch, "version_mismatch")    \
   X(kFdPassingRefused, "fd_passing_refused") \
-  X(kGrantViolation, "grant_violation") \
-  X(kBadFd, "bad_fd")              \
+  X(kGrantViolation, "grant_violation")      \
+  X(kBadFd, "bad_fd")                        \
   X(kLimit, "limit")
 
 #define SHIMMY_REASON_ENUM(name, text) name,

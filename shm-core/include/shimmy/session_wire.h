@@ -151,7 +151,8 @@ inline bool IsServiceText(const char* text, size_t bytes) noexcept {
   return bytes >= 3 && slashes == 1 && text[0] != '/' && text[bytes - 1] != '/';
 }
 
-inline bool ParseOpen(const unsigned char* bytes, size_t length, size_t fds, Message* out) noexcept {
+inline bool ParseOpen(const unsigned char* bytes, size_t length, size_t fds,
+                      Message* out) noexcept {
   OpenMessage& open = out->open;
   if (!Take(bytes, length, false, &open)) return false;
   if (open.service_bytes > kMaxServiceBytes || length != sizeof open + open.service_bytes) {
@@ -183,10 +184,8 @@ inline bool ParseOpen(const unsigned char* bytes, size_t length, size_t fds, Mes
              out->hello.magic == kSessionMagic;
     case MessageType::kWelcome:
       return fds == 0 && internal::Take(bytes, length, true, &out->welcome);
-    case MessageType::kOpen:
-      return internal::ParseOpen(bytes, length, fds, out);
-    case MessageType::kAccept:
-      return fds <= 1 && internal::Take(bytes, length, true, &out->accept);
+    case MessageType::kOpen: return internal::ParseOpen(bytes, length, fds, out);
+    case MessageType::kAccept: return fds <= 1 && internal::Take(bytes, length, true, &out->accept);
     case MessageType::kRefuse:
       return fds == 0 && internal::Take(bytes, length, true, &out->refuse) &&
              out->refuse.reserved == 0;

@@ -11,18 +11,18 @@ namespace shimmy {
 // Same numbers as in shm-core/lib/status.ts; a test compares them.
 enum class Status : int32_t {
   kOk = 0,
-  kWouldBlock = -1,         // empty or full; the doorbell tells when to come back
-  kEof = -2,                // the peer ended its direction and all of it was read
-  kReset = -3,              // the peer reset the stream
-  kPeerDied = -4,           // hang-up without a marker
-  kStrayIo = -5,            // a record in the doorbell that no peer of ours sends
-  kCursorOutOfRange = -6,   // a word of the peer breaks I1 or I2
-  kBadHalf = -7,            // a received half fails its checks
-  kBadReplace = -8,         // a REPLACE that breaks the rules of replacement
-  kNoMemory = -9,           // memfd, allocation or mapping failed
-  kEnded = -10,             // our direction was ended before
-  kNotNow = -11,            // a replacement that has to wait or cannot be
-  kInternal = -12,          // a system call failed in a way that it must not
+  kWouldBlock = -1,        // empty or full; the doorbell tells when to come back
+  kEof = -2,               // the peer ended its direction and all of it was read
+  kReset = -3,             // the peer reset the stream
+  kPeerDied = -4,          // hang-up without a marker
+  kStrayIo = -5,           // a record in the doorbell that no peer of ours sends
+  kCursorOutOfRange = -6,  // a word of the peer breaks I1 or I2
+  kBadHalf = -7,           // a received half fails its checks
+  kBadReplace = -8,        // a REPLACE that breaks the rules of replacement
+  kNoMemory = -9,          // memfd, allocation or mapping failed
+  kEnded = -10,            // our direction was ended before
+  kNotNow = -11,           // a replacement that has to wait or cannot be
+  kInternal = -12,         // a system call failed in a way that it must not
 };
 
 constexpr EndReason ToEndReason(Status status) {

@@ -54,7 +54,7 @@ struct EndState {
   bool raised = false;
   bool fin_sent = false;
   bool rst_sent = false;
-  bool hung_up = false;    // the doorbell said so; I14 still holds
+  bool hung_up = false;         // the doorbell said so; I14 still holds
   Status broken = Status::kOk;  // first rule that the peer broke
   EndCounts counts;
 };
@@ -270,6 +270,14 @@ class StreamEnd {
     return Break(Status::kCursorOutOfRange);  // only a peer that lies keeps us turning
   }
 
+  // While this end is awake and polls, it wants no bells: takes the announcement back. Arm()
+  // has to come before it sleeps (I8). Needs no fence: a bell too many does no harm.
+  void Disarm() noexcept {
+    s_.wake_at = s_.head - 1;  // passed already, whatever the tail is
+    // SYNC wake_at (relaxed): see above.
+    s_.mine.control->wake_at.store(s_.wake_at, std::memory_order_relaxed);
+  }
+
   // Copies out up to `bytes`. kOk: `*got` > 0. kWouldBlock: nothing there, armed. kEof, kReset,
   // kPeerDied and broken rules come after the last byte.
   [[nodiscard]] Status Read(void* data, uint64_t bytes, uint64_t* got) noexcept {
@@ -356,7 +364,8 @@ class StreamEnd {
       s_.hung_up = true;
       return Status::kOk;  // the hang-up is found by whoever reads
     }
-    if (sent == SendResult::kFull) return Break(Status::kStrayIo);  // an honest peer's queue has room
+    if (sent == SendResult::kFull)
+      return Break(Status::kStrayIo);  // an honest peer's queue has room
     RingBell();
     s_.counts.replaces_sent++;
     Satisfied();  // a queued plug is taken back: the new ring has room
@@ -478,7 +487,7 @@ class StreamEnd {
   [[nodiscard]] Status EatPlugs() noexcept {
     // SYNC plugs (acquire): pairs with the release store in PlugFull().
     const uint64_t plugs = Newest().plugs.load(std::memory_order_acquire);  // PEER
-    for (int i = 0; i < kMaxTurns && static_cast<int64_t>(plugs - s_.plugs_eaten) > 0; i++) {
+    for (int i = 0; i<kMaxTurns&& static_cast<int64_t>(plugs - s_.plugs_eaten)> 0; i++) {
       size_t bytes = 0;
       bool replaced = false;
       const Status status = EatOne(&bytes, &replaced);

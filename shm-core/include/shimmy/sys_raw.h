@@ -6,8 +6,6 @@
 #define SHIMMY_SYS_RAW_H_
 
 #include <asm/unistd.h>
-#include <cstddef>
-#include <cstdint>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sockios.h>
@@ -16,6 +14,9 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+
+#include <cstddef>
+#include <cstdint>
 
 namespace shimmy {
 
@@ -123,8 +124,8 @@ struct RawSys {
   static long GetSeals(int fd) noexcept { return Call(__NR_fcntl, fd, F_GET_SEALS); }
   static long FileSizeLimit(uint64_t* bytes) noexcept {
     uint64_t limit[2] = {0, 0};
-    const long result = Call(__NR_prlimit64, 0, 1 /* RLIMIT_FSIZE */, 0,
-                             reinterpret_cast<long>(limit));
+    const long result =
+        Call(__NR_prlimit64, 0, 1 /* RLIMIT_FSIZE */, 0, reinterpret_cast<long>(limit));
     *bytes = limit[0];
     return result;
   }
@@ -150,8 +151,8 @@ struct RawSys {
  private:
   static long QueueSize(int fd, unsigned long request) noexcept {
     int bytes = 0;
-    const long result = Call(__NR_ioctl, fd, static_cast<long>(request),
-                             reinterpret_cast<long>(&bytes));
+    const long result =
+        Call(__NR_ioctl, fd, static_cast<long>(request), reinterpret_cast<long>(&bytes));
     return result < 0 ? result : bytes;
   }
 };
