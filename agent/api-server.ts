@@ -1,5 +1,11 @@
 import { chmod } from "node:fs/promises";
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerOptions,
+  type ServerResponse,
+} from "node:http";
 import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 
@@ -26,18 +32,16 @@ export interface ApiServerOptions {
   /** @returns The reply for a path, or `undefined` when there is no such path. */
   readonly route: (path: string) => Promise<Reply> | Reply | undefined;
   readonly maxConnections: number;
+  /** Time for a whole request to arrive, in milliseconds. @defaultValue 5000 */
+  readonly requestTimeoutMs?: number;
   readonly native: Pick<AgentNative, "peerCredentials">;
   readonly metrics: AgentMetrics;
   readonly log: Logger;
 }
 
-const LIMITS = {
-  maxHeaderSize: 8192,
-  headersTimeout: 5000,
-  requestTimeout: 5000,
-  keepAliveTimeout: 5000,
-  connectionsCheckingInterval: 1000,
-} as const;
+const REQUEST_TIMEOUT_MS = 5000;
+const KEEP_ALIVE_MS = 5000;
+const MAX_HEADER_BYTES = 8192;
 /** A socket on which nothing moves, a reader that does not read included, is closed after this time. */
 const IDLE_SOCKET_MS = 10_000;
 const MAX_REQUESTS_PER_SOCKET = 1000;
@@ -65,7 +69,15 @@ export class ApiServer {
 
   private constructor(options: ApiServerOptions) {
     this.#options = options;
-    this.#server = createServer(LIMITS, (request, response) => {
+    const { requestTimeoutMs = REQUEST_TIMEOUT_MS } = options;
+    const limits: ServerOptions = {
+      maxHeaderSize: MAX_HEADER_BYTES,
+      headersTimeout: requestTimeoutMs,
+      requestTimeout: requestTimeoutMs,
+      keepAliveTimeout: KEEP_ALIVE_MS,
+      connectionsCheckingInterval: Math.ceil(requestTimeoutMs / 5),
+    };
+    this.#server = createServer(limits, (request, response) => {
       void this.#answer(request, response);
     });
     this.#server.timeout = IDLE_SOCKET_MS;
