@@ -12,14 +12,7 @@ import { inRegime } from "./lib/regime.ts";
 import type { Regime } from "./lib/result.ts";
 import { rotate, type Sample, Samples } from "./lib/rounds.ts";
 import { Workspace } from "./lib/workspace.ts";
-import {
-  type Cell,
-  CELLS,
-  computeRingRatios,
-  type Language,
-  RING_TARGETS,
-  type Transport,
-} from "./ring/cells.ts";
+import { type Cell, CELLS, computeRingRatios, RING_TARGETS, type Transport } from "./ring/cells.ts";
 
 const DURATION_MS = { full: 500, quick: 150 } as const;
 const TRANSPORTS: readonly Transport[] = ["tcp", "ring", "unix"];
@@ -90,7 +83,7 @@ async function runPing(workspace: Workspace, ping: Ping): Promise<Sample> {
     name: `${cell.name} ${transport}`,
     role,
     argv: [
-      ...pingCommand(cell.language, ping),
+      ...pingCommand(ping),
       ...["--transport", transport, "--waiting", cell.waiting, "--size", String(cell.size)],
       ...["--duration-ms", String(DURATION_MS[isQuick ? "quick" : "full"])],
     ],
@@ -102,7 +95,7 @@ async function runPing(workspace: Workspace, ping: Ping): Promise<Sample> {
   return { p50Us, p99Us, p999Us, maxUs, perSecond, cpuUs };
 }
 
-function pingCommand(language: Language, { transport, programs }: Ping): readonly string[] {
-  if (language === "ts") return [process.execPath, TS_PROGRAM];
+function pingCommand({ cell, transport, programs }: Ping): readonly string[] {
+  if (cell.language === "ts") return [process.execPath, TS_PROGRAM];
   return [transport === "ring" ? programs.ring : programs.socket];
 }
