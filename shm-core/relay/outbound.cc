@@ -126,17 +126,18 @@ void Outbound::OnSessionReady() {
   Session* const session = FindSession();
   if (session == nullptr) return GoTcp(FallbackReason::kAgentUnavailable);
   state_ = State::kOpening;
+  session_ = session;
   worker_.counters().queue_latency.Record(worker_.now() - accepted_ns_);
   session->Open(this, choice_.service, choice_.endpoint.port);
 }
 
-void Outbound::OnAccepted(uint64_t, UniqueFd doorbell, const Pair& pair) {
+void Outbound::OnAccepted(UniqueFd doorbell, const Pair& pair) {
   StreamInit init;
   init.is_outbound = true;
   init.app = std::move(app_);
   init.doorbell = std::move(doorbell);
   init.pair = pair;
-  Session* const session = FindSession();
+  Session* const session = session_;
   init.session = session->init().id;
   init.pod = choice_.endpoint.pod;
   init.service = choice_.service;
@@ -176,9 +177,8 @@ void Outbound::OnNoStream(FallbackReason reason) { GoTcp(reason); }
 
 void Outbound::LeaveWaits() {
   if (state_ == State::kParked) waits_.Leave(choice_.endpoint.pod, this);
-  if (state_ == State::kOpening) {
-    if (Session* const session = FindSession(); session != nullptr) session->Cancel(this);
-  }
+  if (state_ == State::kOpening && session_ != nullptr) session_->Cancel(this);
+  session_ = nullptr;
 }
 
 void Outbound::OnTimer(uint64_t now) {
@@ -200,6 +200,7 @@ void Outbound::OnTimer(uint64_t now) {
 void Outbound::GoTcp(FallbackReason reason) {
   if (state_ == State::kDone) return;
   reason_ = reason;
+  session_ = nullptr;
   StartTcp();
 }
 

@@ -44,7 +44,7 @@ class Outbound final : public Task, public OpenWaiter {
   void OnSessionReady();
   void OnSessionFailed(FallbackReason reason) { GoTcp(reason); }
 
-  void OnAccepted(uint64_t id, UniqueFd doorbell, const Pair& pair) override;
+  void OnAccepted(UniqueFd doorbell, const Pair& pair) override;
   void OnRefused(RefuseReason reason) override;
   void OnNoStream(FallbackReason reason) override;
   void OnTimer(uint64_t now) override;
@@ -74,6 +74,7 @@ class Outbound final : public Task, public OpenWaiter {
   UniqueFd app_;
   UniqueFd remote_;
   State state_ = State::kChoosing;
+  Session* session_ = nullptr;  // that was asked; kOpening only, and it tells before it goes
   EndpointTable::Choice choice_;
   std::vector<EndpointRef> tried_;
   FallbackReason reason_ = FallbackReason::kDisabled;

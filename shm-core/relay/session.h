@@ -40,7 +40,7 @@ class OpenWaiter {
  public:
   virtual ~OpenWaiter() = default;
   // The stream stands; takes the doorbell and the pair.
-  virtual void OnAccepted(uint64_t id, UniqueFd doorbell, const Pair& pair) = 0;
+  virtual void OnAccepted(UniqueFd doorbell, const Pair& pair) = 0;
   virtual void OnRefused(RefuseReason reason) = 0;
   // No stream can be had by this session now.
   virtual void OnNoStream(FallbackReason reason) = 0;

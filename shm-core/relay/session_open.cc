@@ -134,7 +134,7 @@ bool Session::HandleAccept(const AcceptMessage& accept, UniqueFd half) {
       return true;
     }
   }
-  entry.waiter->OnAccepted(accept.id, std::move(entry.doorbell), entry.pair);
+  entry.waiter->OnAccepted(std::move(entry.doorbell), entry.pair);
   OpenNext();
   return true;
 }
