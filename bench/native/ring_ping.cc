@@ -2,9 +2,8 @@
 //
 //   ring_ping --waiting spin|default|sleep --size BYTES --duration-ms T
 //
-// spin: looks at the ring again at once. sleep: arms the doorbell and polls it. default: spins for
-// at most as long as the relay does out of the box, then sleeps; does not spin for a while when
-// spinning was in vain.
+// spin: looks at the ring again at once. sleep: arms the doorbell and polls it. default: spins as
+// long as the policy of Shimmy's streams has learned to, then sleeps.
 //
 // The rings have the size that a stream of such messages would have grown to: the first size of
 // a stream while two messages fit, else the power of two that holds two, at most 1 MiB. Bytes are
@@ -23,32 +22,19 @@
 #include "ping.h"
 #include "shimmy/stream_end.h"
 #include "shimmy/sys_raw.h"
+#include "src/spin_policy.h"
 
 namespace shimmy::bench {
 namespace {
 
-constexpr uint64_t kSpinNanos = 50'000;  // the relay's default, RelayOptions::spin_micros
-// After this many spins in a row that ended in a sleep, an end sleeps at once for a while: its
-// peer answers late, or shares the CPU with it.
-constexpr int kMissesToGiveUp = 8;
-constexpr int kWaitsWithoutSpin = 256;
 constexpr uint64_t kLargestRing = uint64_t{1} << 20;
-// How many empty looks until a spinning end asks for the time, or whether the peer is gone.
-constexpr unsigned kLooksPerClock = 32;
+// How many empty looks until a spinning end asks whether the peer is gone.
 constexpr unsigned kLooksPerHangUp = 1U << 20;
 
 void Check(Status status, const char* what) {
   if (status == Status::kOk) return;
   std::fprintf(stderr, "ring_ping: %s: status %d\n", what, static_cast<int>(status));
   std::exit(1);
-}
-
-void Pause() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#else
-  asm volatile("yield");
-#endif
 }
 
 class RingEnd {
@@ -65,7 +51,7 @@ class RingEnd {
       size -= static_cast<size_t>(written);
       if (status == Status::kWouldBlock) {
         if (waiting_ == Waiting::kSpin)
-          Pause();
+          addon::RelaxCpu();
         else
           RawSys::Poll(bell_fd_, POLLOUT, -1);
       } else if (status != Status::kOk) {
@@ -109,48 +95,34 @@ class RingEnd {
 
   // Returns false at the end of the stream.
   bool WaitForBytes() {
-    uint64_t unread = 0;
-    if (end_.Available(&unread) != Status::kOk) return false;
-    if (unread > 0) return true;
+    if (HasBytes()) return !is_over_;
     if (waiting_ == Waiting::kSpin) return Spin();
     if (waiting_ == Waiting::kSleep) return Sleep();
-    if (waits_without_spin_ > 0) {
-      --waits_without_spin_;
-      return Sleep();
-    }
-    if (SpinUntil(PingNowNanos() + kSpinNanos)) {
-      misses_ = 0;
-      return true;
-    }
-    if (++misses_ == kMissesToGiveUp) {
-      misses_ = 0;
-      waits_without_spin_ = kWaitsWithoutSpin;
-    }
-    return Sleep();
+    policy_.SpinUntil(addon::Spin::kLearned, [this] { return HasBytes(); });
+    if (HasBytes()) return !is_over_;
+    policy_.Waiting();
+    const bool is_open = Sleep();
+    policy_.Done();
+    return is_open;
+  }
+
+  // True also when the stream is over: there is nothing to wait for.
+  bool HasBytes() {
+    uint64_t unread = 0;
+    is_over_ = end_.Available(&unread) != Status::kOk;
+    return is_over_ || unread > 0;
   }
 
   bool Spin() {
-    for (unsigned looks = 1;; ++looks) {
-      uint64_t unread = 0;
-      if (end_.Available(&unread) != Status::kOk) return false;
-      if (unread > 0) return true;
+    for (unsigned looks = 1; !HasBytes(); ++looks) {
       // Only an armed end hears of the peer's death.
       if (looks % kLooksPerHangUp == 0) {
         const Status status = end_.Arm(true);
         if (status != Status::kOk && status != Status::kWouldBlock) return false;
       }
-      Pause();
+      addon::RelaxCpu();
     }
-  }
-
-  bool SpinUntil(uint64_t deadline) {
-    for (unsigned looks = 1;; ++looks) {
-      uint64_t unread = 0;
-      if (end_.Available(&unread) != Status::kOk) return false;
-      if (unread > 0) return true;
-      if (looks % kLooksPerClock == 0 && PingNowNanos() >= deadline) return false;
-      Pause();
-    }
+    return !is_over_;
   }
 
   bool Sleep() {
@@ -165,8 +137,8 @@ class RingEnd {
   StreamEnd<RawSys> end_;
   const int bell_fd_;
   const Waiting waiting_;
-  int misses_ = 0;  // spins in a row that found nothing
-  int waits_without_spin_ = 0;
+  addon::SpinPolicy policy_;
+  bool is_over_ = false;
 };
 
 // A half mapped by its writer and, sealed, by its reader.
