@@ -165,7 +165,7 @@ void StreamRelay::AfterTurn(uint64_t now, bool has_moved) {
 
 Status StreamRelay::PumpToPeer() {
   const uint64_t limit = bytes_to_peer_ + kTurnBytes;
-  while (app_readable_ && !app_ended_ && !is_plugged_) {
+  while (app_readable_ && !app_ended_ && !is_plugged_ && !is_over_) {
     if (bytes_to_peer_ >= limit) {
       worker_.Ready(this);
       return Status::kOk;
@@ -180,9 +180,9 @@ Status StreamRelay::PumpToPeer() {
       continue;
     }
     status = ReceiveFromApp(room);
-    if (status != Status::kOk || is_over_) return status;
+    if (status != Status::kOk) return status;
   }
-  if (has_plugged_ && !is_plugged_) {
+  if (has_plugged_ && !is_plugged_ && !is_over_) {
     has_plugged_ = false;
     end_.Satisfied();
   }
