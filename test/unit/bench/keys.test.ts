@@ -1,0 +1,64 @@
+import { expect } from "chai";
+import { Samples } from "../../../bench/lib/rounds.ts";
+import { CELLS, computeRingRatios, RING_TARGETS } from "../../../bench/ring/cells.ts";
+import { computeRatios, FIGURES, RATIOS } from "../../../bench/sidecar/keys.ts";
+import { listScenarios } from "../../../bench/sidecar/scenarios.ts";
+
+describe("keys of the sidecar bench", function () {
+  const keys = [...RATIOS, ...FIGURES].map(({ key }) => key);
+
+  it("should be different from each other", function () {
+    expect(new Set(keys).size).to.equal(keys.length);
+  });
+
+  it("should say in their names which direction is better, or their unit", function () {
+    for (const { key } of RATIOS) expect(key).to.match(/_(speedup|cost)$/);
+    for (const { key } of FIGURES) expect(key).to.match(/_(mib|ms_per_s)$/);
+  });
+
+  for (const isQuick of [true, false]) {
+    it(`should each have its scenario in a ${isQuick ? "quick" : "full"} run`, function () {
+      const options = { isQuick, rounds: 5, jsonPath: undefined, only: undefined };
+      const names = listScenarios(options, "").map(({ name, regime }) => `${name}, ${regime}`);
+      expect(new Set(names).size).to.equal(names.length);
+      for (const { scenario, regime } of RATIOS) expect(names).to.include(`${scenario}, ${regime}`);
+    });
+  }
+
+  it("should be computed from every peer they name", function () {
+    const samples = new Samples();
+    for (const { scenario, regime, of, over } of RATIOS) {
+      for (const peer of new Set([of, over])) {
+        const key = { scenario, regime, peer };
+        if (samples.values(key, "cpuUs") !== undefined) continue;
+        const value = peer.startsWith("shimmy") ? 20 : 10;
+        samples.add(key, { perSecond: value, p50Us: value, cpuUs: value });
+      }
+    }
+    const ratios = computeRatios(samples);
+    expect(Object.keys(ratios)).to.have.members(RATIOS.map(({ key }) => key));
+    expect(ratios["rps_c32_vs_haproxy_speedup"]?.value).to.equal(2);
+  });
+});
+
+describe("computeRingRatios()", function () {
+  const fill = (cells: readonly { readonly name: string }[]): Samples => {
+    const samples = new Samples();
+    for (const [i, { name }] of cells.entries()) {
+      const key = { scenario: name, regime: "idle" } as const;
+      samples.add({ ...key, peer: "ring" }, { p50Us: 10 });
+      samples.add({ ...key, peer: "tcp" }, { p50Us: 100 + i });
+    }
+    return samples;
+  };
+
+  it("should have a ratio for every key, the worst of all cells included", function () {
+    const ratios = computeRingRatios(fill(CELLS));
+    expect(Object.keys(ratios)).to.have.members(RING_TARGETS.map(({ key }) => key));
+    expect(ratios["worst_vs_tcp_speedup"]?.value).to.equal(10);
+  });
+
+  it("should not call the worst of some cells the worst", function () {
+    expect(computeRingRatios(fill(CELLS.slice(1)))).to.not.have.property("worst_vs_tcp_speedup");
+  });
+});
