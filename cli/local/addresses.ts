@@ -1,0 +1,75 @@
+import { createServer } from "node:net";
+
+import { ShimmyError } from "../../common/errors.ts";
+
+const PREFIX = "127.0.1.";
+const FIRST = 2;
+const LAST = 254;
+
+/** Whether a port of an address can be bound right now. */
+export type PortProbe = (address: string, port: number) => Promise<boolean>;
+
+/** Options of {@link allocateAddresses}. */
+export interface AllocateOptions {
+  /** Addresses not to give. @defaultValue none */
+  readonly taken?: readonly string[];
+  /** @defaultValue binds it for a moment */
+  readonly canBind?: PortProbe;
+}
+
+/**
+ * Gives pods an address of this machine each, on which all their ports are free.
+ *
+ * Nothing keeps them free until their user binds them.
+ *
+ * @param ports - What each pod needs.
+ * @returns One address per pod, in the same order.
+ * @throws {@link ShimmyError} `SHIMMY_ERR_ADDRESS_IN_USE` when there are not enough.
+ */
+export async function allocateAddresses(
+  ports: readonly (readonly number[])[],
+  { taken = [], canBind = probePort }: AllocateOptions = {},
+): Promise<string[]> {
+  const candidates = Array.from({ length: LAST - FIRST + 1 }, (_, i) => `${PREFIX}${FIRST + i}`);
+  const left = candidates.filter((address) => !taken.includes(address));
+  const addresses: string[] = [];
+  for (const needed of ports) addresses.push(await takeAddress(left, needed, canBind));
+  return addresses;
+}
+
+/** Takes the first address on which all ports are free, and those before it, from `left`. */
+async function takeAddress(
+  left: string[],
+  ports: readonly number[],
+  canBind: PortProbe,
+): Promise<string> {
+  for (let address = left.shift(); address !== undefined; address = left.shift()) {
+    const candidate = address;
+    const free = await Promise.all(ports.map((port) => canBind(candidate, port)));
+    if (free.every(Boolean)) return candidate;
+  }
+  throw noneLeft(ports);
+}
+
+function noneLeft(ports: readonly number[]): ShimmyError {
+  return new ShimmyError(
+    "SHIMMY_ERR_ADDRESS_IN_USE",
+    `port ${ports.join(" or ")} is taken on every address from ${PREFIX}${FIRST} to ${PREFIX}${LAST}; ` +
+      `a program that listens on 0.0.0.0 takes it on all of them (ss -ltnp shows who)`,
+  );
+}
+
+/** Binds a port for a moment. */
+function probePort(address: string, port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer();
+    server.once("error", () => {
+      resolve(false);
+    });
+    server.listen(port, address, () => {
+      server.close(() => {
+        resolve(true);
+      });
+    });
+  });
+}
