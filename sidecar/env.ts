@@ -1,0 +1,239 @@
+/** The sidecar's settings: the one schema behind its environment, its flags and their documentation. */
+import { isIP } from "node:net";
+
+import { boolean, bytes, duration, integer, list, oneOf, text } from "../common/env-parsers.ts";
+import {
+  resolveConfig,
+  type Config,
+  type ConfigSchema,
+  type ConfigSources,
+} from "../common/env.ts";
+import { ShimmyError } from "../common/errors.ts";
+import { LOG_LEVELS } from "../common/log.ts";
+import { parseUpstreams, qualifyUpstreams, TRANSPORT_CAPS, type Upstream } from "./upstreams.ts";
+
+/** A TCP address to listen on. */
+export interface ListenAddress {
+  /** Numeric IPv4 or IPv6. */
+  readonly address: string;
+  /** 0 lets the kernel choose. */
+  readonly port: number;
+}
+
+/** Name and namespace of a pod. */
+export interface PodReference {
+  readonly namespace: string;
+  readonly name: string;
+}
+
+const DAY_MS = 86_400_000;
+const MAX_RING_BYTES = 64 * 1024 * 1024;
+
+/** The sidecar's settings. docs/reference/environment.md shows them; a test keeps it so. */
+export const SIDECAR_CONFIG = {
+  pod: {
+    env: "SHIMMY_POD",
+    flag: "pod",
+    parse: podReference,
+    required: true,
+    doc: "The pod this sidecar belongs to, as `namespace/name`; the agent checks it.",
+  },
+  agentDir: {
+    env: "SHIMMY_AGENT_DIR",
+    flag: "agent-dir",
+    parse: text,
+    required: true,
+    doc: "Directory with the pod's agent sockets, `RUNTIME/pods/NAMESPACE/NAME`.",
+  },
+  upstreams: {
+    env: "SHIMMY_UPSTREAMS",
+    flag: "upstreams",
+    parse: parseUpstreams,
+    default: "",
+    doc: "Services the application calls and the local port for each: `orders:9001, quotes.md:9002?port=http&protocol=grpc&transport=auto`.",
+  },
+  listenAddresses: {
+    env: "SHIMMY_LISTEN_ADDRESSES",
+    flag: "listen-addresses",
+    parse: someAddresses,
+    default: "127.0.0.1,::1",
+    doc: "Addresses on which upstreams are served; an IPv6 address is left out where IPv6 is off.",
+  },
+  adminAddress: {
+    env: "SHIMMY_ADMIN_ADDRESS",
+    flag: "admin-address",
+    parse: listenAddress,
+    default: "127.0.0.1:14790",
+    doc: "Address of health, metrics and status over HTTP; port 0 lets the kernel choose.",
+  },
+  appAddress: {
+    env: "SHIMMY_APP_ADDRESS",
+    flag: "app-address",
+    parse: address,
+    doc: "Where the application listens for what peers send; the pod's own address when not given.",
+  },
+  appPorts: {
+    env: "SHIMMY_APP_PORTS",
+    flag: "app-ports",
+    parse: list(integer({ min: 1, max: 65_535 })),
+    doc: "Ports of the application that peers may reach; those the agent knows when not given.",
+  },
+  transport: {
+    env: "SHIMMY_TRANSPORT",
+    flag: "transport",
+    parse: oneOf(TRANSPORT_CAPS),
+    default: "auto",
+    doc: "Cap for all upstreams: `tcp` turns shared memory off; an upstream's own option cannot raise it.",
+  },
+  dnsFallback: {
+    env: "SHIMMY_DNS_FALLBACK",
+    flag: "dns-fallback",
+    parse: boolean,
+    default: "false",
+    doc: "Whether, while the agent was never reached, an upstream with a numeric `port` is called by TCP at its Service's DNS name.",
+  },
+  ringBudgetBytes: {
+    env: "SHIMMY_RING_BUDGET",
+    flag: "ring-budget",
+    parse: bytes({ min: 1024 ** 2, max: 64 * 1024 ** 3 }),
+    default: "64Mi",
+    doc: "Shared memory this sidecar pays for, in all; beyond it rings do not grow and new connections go over TCP.",
+  },
+  maxRingBytes: {
+    env: "SHIMMY_MAX_RING",
+    flag: "max-ring",
+    parse: powerOfTwoBytes,
+    default: "1Mi",
+    doc: "Largest ring of one stream; a power of two.",
+  },
+  relayThreads: {
+    env: "SHIMMY_RELAY_THREADS",
+    flag: "relay-threads",
+    parse: integer({ min: 1, max: 64 }),
+    default: "1",
+    doc: "Native threads that move bytes.",
+  },
+  spinMicros: {
+    env: "SHIMMY_SPIN_MICROS",
+    flag: "spin-micros",
+    parse: integer({ min: 0, max: 10_000 }),
+    default: "50",
+    doc: "Longest spin of a relay thread before it sleeps, in microseconds; 0 never spins.",
+  },
+  maxConnections: {
+    env: "SHIMMY_MAX_CONNECTIONS",
+    flag: "max-connections",
+    parse: integer({ min: 1, max: 1_000_000 }),
+    default: "10000",
+    doc: "Connections relayed at a time, both directions together; more are refused.",
+  },
+  maxStreamsPerPeer: {
+    env: "SHIMMY_MAX_STREAMS_PER_PEER",
+    flag: "max-streams-per-peer",
+    parse: integer({ min: 1, max: 1_000_000 }),
+    default: "10000",
+    doc: "Streams open at a time with one peer.",
+  },
+  connectTimeoutMs: {
+    env: "SHIMMY_CONNECT_TIMEOUT",
+    flag: "connect-timeout",
+    parse: duration({ min: 10, max: 300_000 }),
+    default: "5s",
+    doc: "Time for a TCP connection to an endpoint or to the application.",
+  },
+  openTimeoutMs: {
+    env: "SHIMMY_OPEN_TIMEOUT",
+    flag: "open-timeout",
+    parse: duration({ min: 10, max: 60_000 }),
+    default: "1s",
+    doc: "Time for a stream to be opened; then the connection goes over TCP.",
+  },
+  idleTimeoutMs: {
+    env: "SHIMMY_IDLE_TIMEOUT",
+    flag: "idle-timeout",
+    parse: duration({ min: 0, max: DAY_MS }),
+    default: "0",
+    doc: "A connection on which nothing moves for this time is ended; 0 never.",
+  },
+  drainTimeoutMs: {
+    env: "SHIMMY_DRAIN_TIMEOUT",
+    flag: "drain-timeout",
+    parse: duration({ min: 0, max: DAY_MS }),
+    default: "25s",
+    doc: "Time for open connections to end after SIGTERM; the rest are reset.",
+  },
+  logLevel: {
+    env: "SHIMMY_LOG_LEVEL",
+    flag: "log-level",
+    parse: oneOf(LOG_LEVELS),
+    default: "info",
+    doc: "Least important log lines that are written.",
+  },
+} as const satisfies ConfigSchema;
+
+/** The sidecar's settings, resolved. */
+export interface SidecarConfig extends Omit<Config<typeof SIDECAR_CONFIG>, "upstreams"> {
+  readonly upstreams: readonly Upstream[];
+}
+
+/**
+ * Resolves the sidecar's settings.
+ *
+ * @throws {@link ShimmyError} `SHIMMY_ERR_INVALID_CONFIG` that names every setting refused.
+ */
+export function resolveSidecarConfig(sources: ConfigSources): SidecarConfig {
+  const config = resolveConfig(SIDECAR_CONFIG, sources);
+  const upstreams = qualifyUpstreams(config.upstreams, config.pod.namespace);
+  refuseAdminClash(config.adminAddress, upstreams);
+  return Object.freeze({ ...config, upstreams });
+}
+
+/** Two sidecar ports that are equal are a slip, whichever addresses they are on. */
+function refuseAdminClash({ port }: ListenAddress, upstreams: readonly Upstream[]): void {
+  const clash = upstreams.find(({ localPort }) => localPort === port);
+  if (clash === undefined) return;
+  throw invalid(`upstream ${clash.service} has the local port of SHIMMY_ADMIN_ADDRESS, ${port}`);
+}
+
+function podReference(value: string): PodReference {
+  const match = /^(?<namespace>[-a-z0-9]{1,63})\/(?<name>[-a-z0-9.]{1,128})$/.exec(value)?.groups;
+  if (match?.["namespace"] === undefined || match["name"] === undefined) {
+    throw invalid(`expected namespace/name, got ${JSON.stringify(value)}`);
+  }
+  return { namespace: match["namespace"], name: match["name"] };
+}
+
+function address(value: string): string {
+  if (isIP(value) !== 0) return value;
+  throw invalid(`expected an IPv4 or IPv6 address, got ${JSON.stringify(value)}`);
+}
+
+function someAddresses(value: string): readonly string[] {
+  const addresses = list(address)(value);
+  const double = addresses.find((item, index) => addresses.indexOf(item) !== index);
+  if (double !== undefined) throw invalid(`address ${double} is given twice`);
+  if (addresses.length > 0) return addresses;
+  throw invalid("expected at least one address");
+}
+
+function listenAddress(value: string): ListenAddress {
+  const [, host = "", portText = ""] = /^(.{2,47}):(\d{1,5})$/.exec(value) ?? [];
+  const inner = /^\[(.+)\]$/.exec(host)?.[1];
+  const port = Number(portText);
+  if (isIP(inner ?? host) === (inner === undefined ? 4 : 6) && port <= 65_535) {
+    return { address: inner ?? host, port };
+  }
+  throw invalid(
+    `expected an address and port such as 127.0.0.1:14790 or [::1]:14790, got ${JSON.stringify(value)}`,
+  );
+}
+
+function powerOfTwoBytes(value: string): number {
+  const size = bytes({ min: 16 * 1024, max: MAX_RING_BYTES })(value);
+  if (Number.isInteger(Math.log2(size))) return size;
+  throw invalid(`expected a power of two such as 1Mi, got ${JSON.stringify(value)}`);
+}
+
+function invalid(message: string): ShimmyError {
+  return new ShimmyError("SHIMMY_ERR_INVALID_CONFIG", message);
+}

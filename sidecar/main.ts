@@ -1,0 +1,140 @@
+import { stat } from "node:fs/promises";
+import { join } from "node:path";
+
+import { FD_SOCKET } from "../agent/api.ts";
+import { systemClock, type Clock } from "../common/clock.ts";
+import { ShimmyError } from "../common/errors.ts";
+import type { Logger } from "../common/log.ts";
+import { VERSION } from "../common/version.ts";
+import type { RelayDrainResult } from "../shm-core/lib/relay.ts";
+import { AdminServer, formatAddress } from "./admin.ts";
+import type { ListenAddress, SidecarConfig } from "./env.ts";
+import { systemNative, type AgentSocket, type SidecarNative } from "./native.ts";
+import { createRoutes, statusOf } from "./routes.ts";
+import { Sidecar } from "./sidecar.ts";
+import type { StatusReply } from "./status.ts";
+
+/** Options for {@link runSidecar}. */
+export interface SidecarOptions {
+  /** From `resolveSidecarConfig()`. */
+  readonly config: SidecarConfig;
+  readonly log: Logger;
+  /** @defaultValue the native library */
+  readonly native?: SidecarNative;
+  /** @defaultValue the process's time */
+  readonly clock?: Clock;
+}
+
+/** A sidecar that serves. */
+export interface RunningSidecar {
+  /** Where health, metrics and status are. */
+  readonly admin: ListenAddress;
+  status(): StatusReply;
+  /**
+   * Is not ready any more, stops accepting, gives connections the configured time to end, and
+   * closes everything. A second call gives the promise of the first.
+   */
+  close(): Promise<RelayDrainResult>;
+  /** Closes everything now; connections are reset. */
+  abort(): Promise<void>;
+}
+
+/**
+ * Starts a sidecar in this process. It does not wait for the agent; `/readyz` does.
+ *
+ * @returns When every listener is bound.
+ * @throws {@link ShimmyError} `SHIMMY_ERR_ADDRESS_IN_USE`, `SHIMMY_ERR_ADDRESS_NOT_AVAILABLE` or
+ * `SHIMMY_ERR_SYSTEM` when an upstream or the admin address cannot be listened on.
+ * @throws {@link ShimmyError} `SHIMMY_ERR_NATIVE_MISSING` when there is no addon.
+ */
+export async function runSidecar(options: SidecarOptions): Promise<RunningSidecar> {
+  const { config, log, native = systemNative, clock = systemClock } = options;
+  const sidecar = new Sidecar(config, {
+    native,
+    clock,
+    log,
+    connect: () => connectToAgent(native, config.agentDir),
+    resolve,
+  });
+  const admin = await listen(sidecar, log);
+  const { namespace, name } = config.pod;
+  const started = { pod: `${namespace}/${name}`, admin: formatAddress(admin.address) };
+  log.info({ ...started, version: VERSION, upstreams: config.upstreams.length }, "sidecar started");
+
+  let closed: Promise<RelayDrainResult> | undefined;
+  const end = async (): Promise<void> => {
+    sidecar.stop();
+    await admin.close();
+  };
+  const drainAndEnd = async (): Promise<RelayDrainResult> => {
+    log.info({ timeoutMs: config.drainTimeoutMs }, "draining");
+    const result = await sidecar.drain();
+    log.info(result, "sidecar stopped");
+    await end();
+    return result;
+  };
+  return {
+    admin: admin.address,
+    status: () => statusOf(sidecar),
+    close: () => (closed ??= drainAndEnd()),
+    abort: end,
+  };
+}
+
+/**
+ * Runs a sidecar until it is told to stop: SIGTERM and SIGINT drain it, a second one ends the
+ * process at once. SIGHUP is ignored, so that closing a terminal does not cut connections.
+ *
+ * @returns The exit code.
+ * @throws {@link ShimmyError} As {@link runSidecar}.
+ */
+export async function serveSidecar(options: SidecarOptions): Promise<number> {
+  const sidecar = await runSidecar(options);
+  let isStopping = false;
+  process.on("SIGHUP", () => undefined);
+  await new Promise<void>((resolve) => {
+    for (const signal of ["SIGTERM", "SIGINT"] as const) {
+      process.on(signal, () => {
+        if (isStopping) process.exit(1);
+        isStopping = true;
+        options.log.info({ signal }, "told to stop");
+        resolve();
+      });
+    }
+  });
+  await sidecar.close();
+  return 0;
+}
+
+async function listen(sidecar: Sidecar, log: Logger): Promise<AdminServer> {
+  try {
+    const { adminAddress } = sidecar.config;
+    return await AdminServer.listen({ ...adminAddress, routes: createRoutes(sidecar), log });
+  } catch (err) {
+    sidecar.stop();
+    throw err;
+  }
+}
+
+/** Whoever may bind there speaks for the agent: root, ourselves, or the directory's owner. */
+async function connectToAgent(native: SidecarNative, agentDir: string): Promise<AgentSocket> {
+  const socket = await native.connect(join(agentDir, FD_SOCKET));
+  try {
+    const { uid: owner } = await stat(agentDir);
+    if (![0, process.geteuid?.(), owner].includes(socket.agentUid)) {
+      throw new ShimmyError(
+        "SHIMMY_ERR_NOT_ATTESTED",
+        `user ${socket.agentUid} serves ${agentDir}, which belongs to user ${owner}`,
+      );
+    }
+    return socket;
+  } catch (err) {
+    socket.close();
+    throw err;
+  }
+}
+
+async function resolve(host: string): Promise<readonly string[]> {
+  const { lookup } = await import("node:dns/promises");
+  return (await lookup(host, { all: true })).map(({ address }) => address);
+}
