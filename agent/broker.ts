@@ -108,7 +108,8 @@ export class Broker {
     if (outcome === undefined) return;
     const [reason, message] = outcome;
     this.#deps.metrics.sessionRequests.inc({ result: reason });
-    this.#deps.log.info({ pod: member.pod, peer: target, reason }, "session refused");
+    // Counted, but not a line each: a client asks as often as it likes.
+    this.#deps.log.debug({ pod: member.pod, peer: target, reason }, "session refused");
     member.send({ type: "sessionRefused", request, pod: target, reason, message });
   }
 

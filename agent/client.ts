@@ -48,6 +48,9 @@ const SLOW_READER_LIMIT_MS = 5000;
  */
 const LINGER_MS = 100;
 
+/** What one token of the message rate pays for: reading takes time by the byte. */
+const BYTES_PER_TOKEN = 4096;
+
 /** The result of a `hello`: what both sides agreed on. */
 interface Agreed {
   readonly version: number;
@@ -167,7 +170,7 @@ export class Client implements BrokerMember {
     const left = [...fds];
     this.#guard(() => {
       if (this.#isEnded) return;
-      if (!this.#deps.messages.take()) {
+      if (!this.#deps.messages.take(Math.ceil(data.length / BYTES_PER_TOKEN))) {
         throw new ShimmyError("SHIMMY_ERR_RATE_LIMITED", "too many messages");
       }
       const message = parseClientMessage(data);

@@ -1,7 +1,7 @@
 import { chmod } from "node:fs/promises";
 import { join } from "node:path";
 
-import { messageOf, ShimmyError } from "../common/errors.ts";
+import { messageOf, ShimmyError, type ShimmyErrorCode } from "../common/errors.ts";
 import { API_SOCKET, FD_SOCKET, type ReportMessage } from "./api.ts";
 import { ApiServer, type ApiServerOptions } from "./api-server.ts";
 import { attest } from "./attestation.ts";
@@ -115,9 +115,12 @@ export class PodSockets {
   }
 
   #accept(socket: MessageSocket): void {
-    if (this.#clients.size >= this.#deps.quotas.connectionsPerSocket) {
-      this.#deps.metrics.cutOff.inc({ code: "SHIMMY_ERR_LIMIT" });
-      this.#deps.log.warn({ pod: this.#pod.uid, peerPid: socket.peer.pid }, "too many connections");
+    // A connection counts as a message: to open and close without end is a flood as well.
+    const isFull = this.#clients.size >= this.#deps.quotas.connectionsPerSocket;
+    if (isFull || !this.#messages.take()) {
+      const code: ShimmyErrorCode = isFull ? "SHIMMY_ERR_LIMIT" : "SHIMMY_ERR_RATE_LIMITED";
+      this.#deps.metrics.cutOff.inc({ code });
+      this.#deps.log.debug({ pod: this.#pod.uid, code }, "connection not taken");
       socket.close();
       return;
     }

@@ -13,7 +13,7 @@ export interface Quotas {
   readonly sessionsPerPod: number;
   /** `openSession`; beyond it the answer is reason `quota`. */
   readonly sessionRequests: Rate;
-  /** Messages of any type; beyond it the connection ends. */
+  /** Messages of any type, one for each 4 KiB begun; beyond it the connection ends. */
   readonly messages: Rate;
   /** HTTP requests; beyond it the answer is 429. */
   readonly httpRequests: Rate;
@@ -45,14 +45,14 @@ export class TokenBucket {
     this.#filledAt = clock.now();
   }
 
-  /** @returns Whether one more is within the rate; it is counted if so. */
-  take(): boolean {
+  /** @returns Whether so much more is within the rate; it is counted if so. */
+  take(cost = 1): boolean {
     const now = this.#clock.now();
     const earned = ((now - this.#filledAt) / 1000) * this.#rate.perSecond;
     this.#tokens = Math.min(this.#rate.burst, this.#tokens + earned);
     this.#filledAt = now;
-    if (this.#tokens < 1) return false;
-    this.#tokens -= 1;
+    if (this.#tokens < cost) return false;
+    this.#tokens -= cost;
     return true;
   }
 }

@@ -291,6 +291,16 @@ describe("Client", function () {
       expectCutOff(socket, "SHIMMY_ERR_RATE_LIMITED");
     });
 
+    it("should pay for big messages by their size", function () {
+      const socket = connect("a", { messages: { perSecond: 1, burst: 17 } });
+      socket.deliver(hello("a"));
+      const big = `{"type":"watch","services":[],"filler":"${"x".repeat(65_000)}"}`;
+      socket.deliverBytes(Buffer.from(big));
+      expect(socket.types).to.deep.equal(["welcome"]);
+      socket.deliver({ type: "watch", services: [] });
+      expectCutOff(socket, "SHIMMY_ERR_RATE_LIMITED");
+    });
+
     it("should be cut off when they do not read for 5 s", function () {
       const socket = connected("a");
       socket.isRead = false;
