@@ -26,10 +26,7 @@ export function define(command: Command, finish: Finish): void {
 async function serve(flags: Record<string, string>): Promise<number> {
   const config = resolveAgentConfig({ env: process.env, flags, foreign: OUR_VARIABLES });
   using stop = new StopRequest();
-  const [{ runAgent }, { createLogger }] = await Promise.all([
-    import("../agent/main.ts"),
-    import("../common/log.ts"),
-  ]);
+  const [{ runAgent }, { createLogger }] = await loadAgent();
   const agent = await runAgent({
     catalogPath: config.catalog,
     runtimeDir: config.runtimeDir,
@@ -46,4 +43,12 @@ async function serve(flags: Record<string, string>): Promise<number> {
   const signal = await stop.received;
   await agent.close();
   return daemonExitCode(signal);
+}
+
+// Apart from serve(): tsc does not rewrite the extension of an import() inside a function that it
+// transforms for `using`.
+function loadAgent(): Promise<
+  [typeof import("../agent/main.ts"), typeof import("../common/log.ts")]
+> {
+  return Promise.all([import("../agent/main.ts"), import("../common/log.ts")]);
 }
