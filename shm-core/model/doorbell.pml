@@ -42,7 +42,7 @@
 #define READ_MAX 2    /* bytes per read() */
 #endif
 #ifndef LAZY
-#define LAZY 2        /* relay: arms this many times before it eats bells */
+#define LAZY 1        /* relay: may arm this many times before it eats bells (0: never lazy) */
 #endif
 #ifndef BELLS_MAX
 #define BELLS_MAX 6   /* I4; the kernel keeps the doorbell writable with ten */
@@ -186,7 +186,7 @@ p_app:
     :: kindP == RELAY && !may_write ->
        if
        :: edgeP -> edgeP = 0         /* asleep: only the EPOLLOUT edge wakes it */
-       :: mem[HEAD] != h             /* awake for another reason: sees head move */
+       :: CAP - (tail - mem[HEAD]) >= QUARTER     /* PollHot(): awake, sees head move */
        fi
     fi;
 
@@ -286,8 +286,9 @@ w_return:
       :: kindP == ET_SHORT || kindP == RELAY -> may_write = (done == want)
       :: else
       fi;
-      if :: kindP != RELAY -> h = 0 :: else fi;
-      old = 0; want = 0; asked = 0
+      /* the relay asks for EPOLLOUT only while it waits for room; asking reports the present */
+      if :: kindP == RELAY && !may_write -> edgeP = (WRITABLE || closedC) :: else fi;
+      h = 0; old = 0; want = 0; asked = 0
     }
     if :: kindP == BLOCKING && done == 0 -> (WRITABLE || closedC) :: else fi;
     done = 0;
@@ -392,17 +393,30 @@ c_copy:
     :: t != head && got < READ_MAX -> goto c_load
     :: else
     fi;
-    if :: kindC == RELAY -> goto r_awake :: else fi;
+    if :: kindC == RELAY -> got = 0; goto r_awake :: else fi;
 
-    /* nothing left: count the bells, arm, look again */
+    /* -- Arm(): nothing left: count the bells, arm, look again -- */
+c_arm:
 #ifdef TEXTBOOK
     do :: len(bell) > 0 -> eat_one(n) :: len(bell) == 0 -> break od;
     n = 0;
 #else
-    n = FIONREAD;
+    if
+    :: armed >= LAZY -> n = FIONREAD; armed = 0
+    :: kindC == RELAY && armed < LAZY -> n = 0; armed++     /* a lazy relay leaves a few */
+    :: kindC != RELAY -> n = FIONREAD
+    fi;
+#ifdef RELAY_NEVER_EATS
+    if :: kindC == RELAY -> n = 0 :: else fi;
 #endif
-#ifdef NO_CONSUMER_FENCE
+#endif
+#ifdef RELAY_NO_ARM
+    if :: kindC != RELAY -> STORE_FENCE_C(WAKE, head) :: else fi;
+#elif defined(NO_CONSUMER_FENCE)
     bufC!WAKE, head;
+#elif defined(RELAY_NO_FENCE)
+    bufC!WAKE, head;
+    if :: kindC != RELAY -> FENCE_C :: else fi;
 #else
     STORE_FENCE_C(WAKE, head);
 #endif
@@ -412,10 +426,18 @@ c_copy:
     :: t = mem[TAIL]; f = mem[FIN]
     fi;
 #else
-#ifndef NO_RECHECK
+#ifdef RELAY_NO_RECHECK
+    if :: kindC != RELAY -> t = mem[TAIL] :: else fi;
+#elif !defined(NO_RECHECK)
     t = mem[TAIL];
 #endif
     f = mem[FIN];
+#endif
+#ifdef RELAY_EATS_AFTER_ARM
+    if
+    :: kindC == RELAY -> do :: len(bell) > 0 -> eat_one(n) :: else -> break od; n = 0
+    :: else
+    fi;
 #endif
     d_step {
       keep = (t != head || f -> 1 : 0);
@@ -462,11 +484,14 @@ c_copy:
        :: f == 0 && closedP -> goto c_dead
        :: f == 0 && !closedP -> assert(false)                           /* SHUT without a marker */
        fi
+#ifndef RELAY_SLEEPS_AFTER_HANGUP
+    :: kindC == RELAY && hangup && len(bell) > 0 -> armed = LAZY; goto c_arm     /* no more edges */
+#endif
     :: else
     fi;
 #endif
 c_return:
-    skip;
+    if :: kindC == RELAY -> if :: got == 0 -> goto r_sleep :: else -> got = 0; goto r_awake fi :: else fi;
     d_step {
       if
       :: kindC == ET && got == 0 && !hangup -> may_read = 0
@@ -479,76 +504,21 @@ c_return:
     c = 0;
     goto c_app;
 
-    /* -- Relay: Poll() while awake, then Arm() before it sleeps -- */
+    /* -- StreamRelay: PollHot() while awake, ArmHot() before it sleeps -- */
 r_awake:
     skip;
     d_step { t = mem[TAIL]; got = 0 }
     if
     :: t != head -> goto c_copy       /* same copy, same look at the plugs */
-    :: else
+    :: t == head && mem[TAIL] != head -> goto r_awake   /* still awake, still looking */
+    :: t == head -> goto c_arm
     fi;
-    f = mem[FIN];
-    if
-    :: f == head + 1 -> goto c_eof
-    :: f && f != head + 1 -> f = 0; goto r_awake
-    :: else
-    fi;
-    /* told of a hang-up: no edge will follow, so it may not sleep again: eat all, look, decide */
-#ifndef RELAY_SLEEPS_AFTER_HANGUP
-    if
-    :: hangup && closedP ->
-       do :: len(bell) > 0 -> eat_one(n) :: else -> break od;
-       n = 0;
-       goto r_hangup
-    :: else
-    fi;
-#endif
-    if
-    :: mem[TAIL] != head -> goto r_awake          /* still awake, still looking */
-    :: true
-    fi;
-    /* Arm() */
-    if
-    :: armed >= LAZY -> n = FIONREAD; armed = 0
-    :: else
-    fi;
-    armed++;
-#ifdef RELAY_EATS_AFTER_ARM
-    n = 0;
-#endif
-#ifdef RELAY_NEVER_EATS
-    n = 0;
-#endif
-#ifdef RELAY_NO_FENCE
-    bufC!WAKE, head;
-#elif !defined(RELAY_NO_ARM)
-    STORE_FENCE_C(WAKE, head);
-#endif
-#ifndef RELAY_NO_RECHECK
-    t = mem[TAIL];
-#endif
-#ifdef RELAY_EATS_AFTER_ARM
-    do :: len(bell) > 0 -> eat_one(n) :: len(bell) == 0 -> break od;
-#endif
-    do :: n > 0 -> eat_one(n) :: else -> break od;
-    n = 0;
-    if :: t != head -> goto r_awake :: else fi;
-    t = 0;
 r_sleep:
     edgeC -> edgeC = 0;
     if
     :: READABLE -> hangup = (shutP || closedP); goto c_app
     :: else -> goto r_sleep
     fi;
-r_hangup:
-    skip;
-#ifndef NO_HANGUP_LOOK
-    t = mem[TAIL];
-    if :: t != head -> goto r_awake :: else fi;
-    f = mem[FIN];
-    if :: f -> f = 0; goto r_awake :: else fi;
-#endif
-    goto c_dead;
 
 c_eof:
     assert(head == N && gTail == N && f == head + 1);                   /* I6 */
