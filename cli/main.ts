@@ -1,5 +1,5 @@
 // Entry of the `shimmy` command; bin.js imports it, and processes that Shimmy starts run it directly.
-import { runProgram } from "./program.ts";
+import { reportFailure } from "./failure.ts";
 
 process.stdout.on("error", (err: NodeJS.ErrnoException) => {
   // The reader has left, as in `shimmy top --once | head -1`.
@@ -7,4 +7,25 @@ process.stdout.on("error", (err: NodeJS.ErrnoException) => {
   throw err;
 });
 
-process.exit(await runProgram(process.argv.slice(2)));
+process.exit(await main(process.argv.slice(2)));
+
+async function main(argv: readonly string[]): Promise<number> {
+  const [command, ...words] = argv;
+  if (command === "sidecar" && !words.some(isHelp)) return sidecar(words);
+  const { runProgram } = await import("./program.ts");
+  return runProgram(argv);
+}
+
+/** There is one in every pod: it does without the parser of command lines, and its memory. */
+async function sidecar(words: readonly string[]): Promise<number> {
+  try {
+    const { serveSidecarCommand } = await import("./sidecar-process.ts");
+    return await serveSidecarCommand(words);
+  } catch (err) {
+    return reportFailure(err);
+  }
+}
+
+function isHelp(word: string): boolean {
+  return word === "-h" || word === "--help";
+}

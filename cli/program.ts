@@ -88,7 +88,10 @@ async function buildProgram(
     .configureOutput({ outputError: () => undefined }); // reportFailure() does it
   const chosen = chosenCommand(argv);
   for (const { name, summary, load } of COMMANDS) {
-    const command = program.command(name).summary(summary).description(capitalise(summary) + ".");
+    const command = program
+      .command(name)
+      .summary(summary)
+      .description(capitalise(summary) + ".");
     if (name === chosen) (await load()).define(command, finish);
   }
   return program;

@@ -47,7 +47,9 @@ interface RunFlags {
 /** `shimmy run`. */
 export function define(command: Command, finish: Finish): void {
   command
-    .usage("[FILE] [options]\n       shimmy run --serve NAME:PORT COMMAND … --call NAME:LOCALPORT [COMMAND] …")
+    .usage(
+      "[FILE] [options]\n       shimmy run --serve NAME:PORT COMMAND … --call NAME:LOCALPORT [COMMAND] …",
+    )
     .argument("[words...]", `a file such as ${DEFAULT_FILE} (the default), or flags and commands`)
     .allowUnknownOption()
     .option("-v, --verbose", "show what agent and sidecars log")

@@ -1,9 +1,7 @@
 import type { Command } from "commander";
 
 import { SIDECAR_CONFIG } from "../sidecar/env.ts";
-import type { Finish } from "./command.ts";
 import { addConfigOptions } from "./config-options.ts";
-import { serveSidecarCommand } from "./sidecar-process.ts";
 
 const HELP = `
 Every option may be given by its environment variable; an unknown SHIMMY_* variable is refused.
@@ -12,10 +10,8 @@ Example:
   $ shimmy sidecar --pod default/client-1 --agent-dir /tmp/shimmy/pods/default/client-1 \\
                    --upstreams orders:9001`;
 
-/** `shimmy sidecar`; main.ts comes here for its help only. */
-export function define(command: Command, finish: Finish): void {
+/** The help of `shimmy sidecar`; main.ts runs it without a parser of command lines. */
+export function define(command: Command): void {
   addConfigOptions(command, SIDECAR_CONFIG);
-  command.addHelpText("after", HELP).action(async (flags: Record<string, string>) => {
-    finish(await serveSidecarCommand(flags));
-  });
+  command.addHelpText("after", HELP).action(() => undefined);
 }

@@ -1,4 +1,4 @@
-import { createServer } from "node:net";
+import { createServer, type AddressInfo } from "node:net";
 
 import { ShimmyError } from "../../common/errors.ts";
 
@@ -69,6 +69,20 @@ function probePort(address: string, port: number): Promise<boolean> {
     server.listen(port, address, () => {
       server.close(() => {
         resolve(true);
+      });
+    });
+  });
+}
+
+/** A port that is free on an address right now. */
+export function freePort(address: string): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once("error", reject);
+    server.listen(0, address, () => {
+      const { port } = server.address() as AddressInfo;
+      server.close(() => {
+        resolve(port);
       });
     });
   });

@@ -20,12 +20,7 @@ export interface Wait {
  *
  * @throws {@link ShimmyError} `SHIMMY_ERR_SYSTEM` when the process ends, or the time is up.
  */
-export async function waitUntil({
-  process,
-  otherwise,
-  timeoutMs,
-  condition,
-}: Wait): Promise<void> {
+export async function waitUntil({ process, otherwise, timeoutMs, condition }: Wait): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   while (!(await condition())) {
     if (process.ending !== undefined || performance.now() > deadline) {
