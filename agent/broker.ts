@@ -1,23 +1,17 @@
 import { randomBytes } from "node:crypto";
 
-import { messageOf } from "../common/errors.ts";
 import type { Logger } from "../common/log.ts";
 import type { FallbackReason, SessionEndReason } from "../common/reasons.ts";
-import {
-  REVOKE_GRACE_MS,
-  type AdoptMessage,
-  type AgentMessage,
-  type Grant,
-  type PodIdentity,
-} from "./api.ts";
-import type { Catalog, CatalogPod } from "./catalog.ts";
-import type { Clock } from "./clock.ts";
+import type { AdoptMessage, AgentMessage, Grant } from "./api.ts";
+import { identityOf, type Catalog, type CatalogPod } from "./catalog.ts";
+import type { Clock } from "../common/clock.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import type { AgentNative, Fd } from "./native.ts";
-import { joinGrants, judge, withoutGrants } from "./policy.ts";
+import { judge, withoutGrants } from "./policy.ts";
 import { TokenBucket, type Quotas } from "./quotas.ts";
-import { SessionTable } from "./session-table.ts";
-import { NO_GRANTS, Session, type SessionGrants, type SessionPair } from "./session.ts";
+import { SessionRegistry } from "./session-registry.ts";
+import type { SessionTable } from "./session-table.ts";
+import { Session, type SessionPair } from "./session.ts";
 
 /** A sidecar that has said hello. */
 export interface BrokerMember {
@@ -38,8 +32,6 @@ export interface BrokerDeps {
   readonly log: Logger;
 }
 
-/** A session that one side alone stands for is closed after this time. */
-const ONE_SIDED_LIMIT_MS = 30_000;
 /** Unknown sessions that one report is answered about; the next report names the rest again. */
 const MAX_UNKNOWN_ANSWERED = 64;
 
@@ -50,19 +42,23 @@ type Refusal = readonly [reason: FallbackReason, message: string];
  * policy changes. It is not in the data path; a session outlives the broker.
  *
  *   I1  at most one session per pair of pods
- *   I2  grants are those of the present catalog, for every session
- *   I3  a session without grants is shut down REVOKE_GRACE_MS after its `revoke` at the latest
  */
 export class Broker {
   readonly #deps: BrokerDeps;
   readonly #members = new Map<string, BrokerMember>();
-  readonly #sessions = new SessionTable();
+  readonly #registry: SessionRegistry;
+  readonly #sessions: SessionTable;
   readonly #requests = new Map<string, TokenBucket>();
-  #catalog: Catalog;
 
   constructor(catalog: Catalog, deps: BrokerDeps) {
-    this.#catalog = catalog;
     this.#deps = deps;
+    this.#registry = new SessionRegistry(catalog, {
+      ...deps,
+      tell: (pod, message) => {
+        this.#members.get(pod)?.send(message);
+      },
+    });
+    this.#sessions = this.#registry.table;
   }
 
   /** Every session known, oldest first. */
@@ -94,12 +90,7 @@ export class Broker {
   leave(member: BrokerMember): void {
     if (this.#members.get(member.pod) !== member) return;
     this.#members.delete(member.pod);
-    for (const session of this.sessionsOf(member.pod)) {
-      // The duplicate that would do it later goes with the member.
-      if (session.isRevoked) this.#shutDown(session);
-      session.hide(member.pod, this.#deps.clock.now());
-      if (session.shownBy.length === 0) this.#forget(session);
-    }
+    for (const session of this.sessionsOf(member.pod)) this.#registry.hide(session, member.pod);
   }
 
   /** A sidecar asks for the session with a pod. */
@@ -115,14 +106,13 @@ export class Broker {
 
   /** A sidecar shows a session that it had before it connected, with a duplicate of its end. */
   adopt(member: BrokerMember, message: AdoptMessage, fd: Fd): void {
-    const problem = this.#adopt(member, message, fd);
+    const isWithinRate = this.#requestsOf(member.pod).take();
+    const problem = isWithinRate ? this.#adopt(member, message, fd) : "too many session requests";
     if (problem === undefined) return;
     this.#deps.native.discard(fd);
     this.#deps.metrics.adoptions.inc({ result: "refused" });
-    this.#deps.log.warn(
-      { pod: member.pod, session: message.session, problem },
-      "session not adopted",
-    );
+    const fields = { pod: member.pod, session: message.session, problem };
+    this.#deps.log[isWithinRate ? "warn" : "debug"](fields, "session not adopted");
     member.send({ type: "sessionClosed", session: message.session });
   }
 
@@ -132,9 +122,9 @@ export class Broker {
     if (session === undefined || !session.isShownBy(member.pod)) return;
     this.#deps.log.info({ session: id, pod: member.pod, reason }, "session ended");
     this.#deps.metrics.sessionEnds.inc({ reason });
-    this.#shutDown(session);
+    this.#registry.shutDown(session);
     session.hide(member.pod, this.#deps.clock.now());
-    this.#close(session);
+    this.#registry.close(session);
   }
 
   /** A sidecar names the sessions it holds. */
@@ -153,45 +143,30 @@ export class Broker {
 
   /** Judges every session by a new catalog. */
   setCatalog(catalog: Catalog): void {
-    const before = this.#catalog;
-    this.#catalog = catalog;
     for (const pod of this.#requests.keys()) {
       if (!catalog.pods.has(pod)) this.#requests.delete(pod);
     }
-    for (const session of this.sessions()) {
-      const isRenamed = [session.pair.initiator, session.pair.responder].some((pod) =>
-        hasNewIdentity(before.pods.get(pod), catalog.pods.get(pod)),
-      );
-      // What each side was told of the other is not true any more; a new session says it anew.
-      if (isRenamed) this.#close(session);
-      else this.#judgeAgain(session);
-    }
+    this.#registry.setCatalog(catalog);
   }
 
   /** Closes sessions that one side alone has stood for too long; call it every few seconds. */
   sweep(): void {
-    const now = this.#deps.clock.now();
-    for (const session of this.sessions()) {
-      if (!session.isOneSided(now, ONE_SIDED_LIMIT_MS)) continue;
-      this.#deps.log.info({ session: session.id, ...session.pair }, "one-sided session closed");
-      this.#deps.metrics.sessionEnds.inc({ reason: "peer_gone" });
-      this.#close(session);
-    }
+    this.#registry.sweep();
   }
 
   /** Lets go of everything held; sessions stay open between their sidecars. */
   stop(): void {
-    for (const session of this.sessions()) this.#forget(session);
+    for (const session of this.sessions()) this.#registry.forget(session);
   }
 
   #open(member: BrokerMember, request: number, target: string): Refusal | undefined {
     if (!this.#requestsOf(member.pod).take()) return ["quota", "too many session requests"];
-    const client = this.#catalog.pods.get(member.pod);
-    const server = this.#catalog.pods.get(target);
+    const client = this.#registry.catalog.pods.get(member.pod);
+    const server = this.#registry.catalog.pods.get(target);
     if (client === undefined || server === undefined) {
       return ["peer_not_injected", `no pod with uid ${target} is known`];
     }
-    const { reason } = judge(client, server, this.#catalog);
+    const { reason } = judge(client, server, this.#registry.catalog);
     if (reason !== undefined) return [reason, `nothing of pod ${target} may be called`];
     if (this.#answerWithExisting(member, request, target)) return undefined;
     return this.#introduce(member, request, { client, server });
@@ -202,10 +177,10 @@ export class Broker {
     if (session === undefined) return false;
     if (session.isRevoked || !session.isShownBy(member.pod)) {
       // One that is being revoked, or that the sidecar lost with its process: start anew (I1).
-      this.#close(session);
+      this.#registry.close(session);
       return false;
     }
-    const peer = this.#catalog.pods.get(target);
+    const peer = this.#registry.catalog.pods.get(target);
     if (peer === undefined) return false;
     this.#deps.metrics.sessionRequests.inc({ result: "existing" });
     member.send({ request, ...this.#describe(session, member.pod, peer) });
@@ -230,7 +205,7 @@ export class Broker {
 
     const [mine, theirs] = ends;
     const session = new Session(newSessionId(), { initiator: client.uid, responder: server.uid });
-    session.grants = this.#grantsOf(session);
+    session.grants = this.#registry.grantsOf(session);
     const sent =
       other.send(this.#describe(session, other.pod, client), [theirs]) &&
       member.send({ request, ...this.#describe(session, member.pod, server) }, [mine]);
@@ -298,76 +273,11 @@ export class Broker {
 
   /** What happened while the sidecar was away is made good: the agent may have been restarted. */
   #judgeAdopted(session: Session, member: BrokerMember, held: readonly Grant[]): void {
-    session.grants = this.#grantsOf(session);
+    session.grants = this.#registry.grantsOf(session);
     const lost = withoutGrants(held, session.allGrants);
     if (lost.length > 0) member.send({ type: "revoke", session: session.id, grants: lost });
-    if (session.allGrants.length === 0) this.#revokeLater(session);
+    if (session.allGrants.length === 0) this.#registry.revokeLater(session);
     else member.send({ type: "grants", session: session.id, ...session.grantsFor(member.pod) });
-  }
-
-  #judgeAgain(session: Session): void {
-    if (session.isRevoked) return;
-    const before = session.grants;
-    const beforeAll = session.allGrants;
-    session.grants = this.#grantsOf(session);
-    if (JSON.stringify(before) === JSON.stringify(session.grants)) return;
-    // By direction, so that a service that both pods back is not kept by the other direction's grant.
-    const lost = joinGrants(
-      withoutGrants(before.accept, session.grants.accept),
-      withoutGrants(before.connect, session.grants.connect),
-    );
-    const { id } = session;
-    if (lost.length > 0) this.#tell(session, () => ({ type: "revoke", session: id, grants: lost }));
-    if (session.allGrants.length > 0) {
-      this.#tell(session, (pod) => ({ type: "grants", session: id, ...session.grantsFor(pod) }));
-    } else if (beforeAll.length > 0) {
-      this.#revokeLater(session);
-    }
-  }
-
-  #revokeLater(session: Session): void {
-    this.#deps.log.info({ session: session.id, ...session.pair }, "session revoked");
-    session.cancelShutdown ??= this.#deps.clock.after(REVOKE_GRACE_MS, () => {
-      this.#deps.metrics.sessionEnds.inc({ reason: "revoked" });
-      this.#close(session);
-    });
-  }
-
-  #grantsOf({ pair }: Session): SessionGrants {
-    const initiator = this.#catalog.pods.get(pair.initiator);
-    const responder = this.#catalog.pods.get(pair.responder);
-    if (initiator === undefined || responder === undefined) return NO_GRANTS;
-    return {
-      accept: judge(responder, initiator, this.#catalog).grants,
-      connect: judge(initiator, responder, this.#catalog).grants,
-    };
-  }
-
-  /** Ends a session for both sides. */
-  #close(session: Session): void {
-    this.#shutDown(session);
-    this.#tell(session, () => ({ type: "sessionClosed", session: session.id }));
-    this.#forget(session);
-  }
-
-  #shutDown(session: Session): void {
-    if (session.end === undefined) return;
-    try {
-      this.#deps.native.shutdown(session.end);
-    } catch (err) {
-      // Adopted from a client: it may be a socket that is not connected any more.
-      this.#deps.log.debug({ session: session.id, problem: messageOf(err) }, "shutdown failed");
-    }
-  }
-
-  #tell(session: Session, message: (pod: string) => AgentMessage): void {
-    for (const pod of session.shownBy) this.#members.get(pod)?.send(message(pod));
-  }
-
-  #forget(session: Session): void {
-    session.cancelShutdown?.();
-    session.release();
-    this.#sessions.remove(session);
   }
 
   #requestsOf(pod: string): TokenBucket {
@@ -389,16 +299,6 @@ function checkKnown(
     return "the session is that of other pods";
   }
   return session.isShownBy(pod) ? "adopted twice" : undefined;
-}
-
-function hasNewIdentity(before: CatalogPod | undefined, after: CatalogPod | undefined): boolean {
-  if (before === undefined || after === undefined) return false;
-  return JSON.stringify(identityOf(before)) !== JSON.stringify(identityOf(after));
-}
-
-/** What a pod is told of another. */
-export function identityOf({ uid, namespace, name, node, addresses }: CatalogPod): PodIdentity {
-  return { uid, namespace, name, node, addresses };
 }
 
 /** Random, so that an id made before a restart never meets one made after it, nor can be guessed. */

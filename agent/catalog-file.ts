@@ -5,7 +5,7 @@ import { basename, dirname } from "node:path";
 import { messageOf, ShimmyError, toShimmyError } from "../common/errors.ts";
 import type { Logger } from "../common/log.ts";
 import { parseCatalog, type Catalog, type CatalogDefaults } from "./catalog.ts";
-import type { Clock } from "./clock.ts";
+import type { Clock } from "../common/clock.ts";
 
 /** What a {@link CatalogSource} works with. */
 export interface CatalogSourceOptions {
@@ -53,14 +53,12 @@ export class CatalogSource {
   }
 
   /**
-   * Reads the file and begins to watch it.
+   * Reads the file; {@link CatalogSource.watch} follows it from there.
    *
    * @throws {@link ShimmyError} `SHIMMY_ERR_CATALOG_INVALID` when it cannot be read or is not a catalog.
    */
   static async open(options: CatalogSourceOptions): Promise<CatalogSource> {
-    const source = new CatalogSource(options, await read(options.path));
-    source.#watch();
-    return source;
+    return new CatalogSource(options, await read(options.path));
   }
 
   /** The last catalog that was good. */
@@ -84,7 +82,8 @@ export class CatalogSource {
     for (const stop of this.#stops.splice(0)) stop();
   }
 
-  #watch(): void {
+  /** Begins to follow the file; what changed since it was read is found at once. */
+  watch(): void {
     const check = (): void => {
       void this.#check();
     };
@@ -95,6 +94,7 @@ export class CatalogSource {
         watcher.close();
       });
     }
+    check();
   }
 
   /** The directory, because a rename puts another file in the place of the one watched. */

@@ -64,6 +64,11 @@ export function ruleKey(podUid: string, service: string): string {
   return `${podUid} ${service}`;
 }
 
+/** What a pod is told of another. */
+export function identityOf({ uid, namespace, name, node, addresses }: CatalogPod): PodIdentity {
+  return { uid, namespace, name, node, addresses };
+}
+
 /** `namespace/name` of a pod or service. */
 export function keyOf({ namespace, name }: { namespace: string; name: string }): string {
   return `${namespace}/${name}`;

@@ -14,9 +14,9 @@ import {
   type ServiceEndpoints,
 } from "./api.ts";
 import { attest } from "./attestation.ts";
-import { identityOf, type Broker, type BrokerMember } from "./broker.ts";
-import { keyOf, type Catalog, type CatalogPod } from "./catalog.ts";
-import type { Clock } from "./clock.ts";
+import type { Broker, BrokerMember } from "./broker.ts";
+import { identityOf, keyOf, type Catalog, type CatalogPod } from "./catalog.ts";
+import type { Clock } from "../common/clock.ts";
 import { endpointsFor } from "./endpoints.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import type { AgentNative, Fd, MessageSocket } from "./native.ts";

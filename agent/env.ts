@@ -50,7 +50,7 @@ export const AGENT_CONFIG = {
     flag: "session-requests-per-second",
     parse: integer({ min: 1, max: 10_000 }),
     default: String(DEFAULT_QUOTAS.sessionRequests.perSecond),
-    doc: "Sessions a pod may ask for per second, after a burst of 1,024.",
+    doc: "Sessions a pod may ask for per second, after a burst of 2,048.",
   },
 } as const satisfies ConfigSchema;
 

@@ -9,7 +9,7 @@ import { admitOperator } from "./attestation.ts";
 import { Broker } from "./broker.ts";
 import { Cleanup } from "./cleanup.ts";
 import { CatalogSource } from "./catalog-file.ts";
-import { systemClock, type Clock } from "./clock.ts";
+import { systemClock, type Clock } from "../common/clock.ts";
 import { addAgentGauges, createAgentMetrics } from "./metrics.ts";
 import { systemNative, type AgentNative } from "./native.ts";
 import { PodSockets, PodSocketSet } from "./pod-sockets.ts";
@@ -150,6 +150,7 @@ async function start(options: AgentOptions, cleanup: Cleanup): Promise<RunningAg
     cleanup.defer(() => server.close());
   }
   await sockets.reconcile();
+  source.watch();
   cleanup.defer(
     clock.every(SWEEP_MS, () => {
       broker.sweep();

@@ -1,4 +1,4 @@
-import type { Clock } from "./clock.ts";
+import type { Clock } from "../common/clock.ts";
 
 /** A rate that may be exceeded for a moment. */
 export interface Rate {
@@ -11,7 +11,7 @@ export interface Rate {
 export interface Quotas {
   /** Sessions a pod takes part in. */
   readonly sessionsPerPod: number;
-  /** `openSession`; beyond it the answer is reason `quota`. */
+  /** `openSession` and `adopt`; beyond it the answer is reason `quota`, or `sessionClosed`. */
   readonly sessionRequests: Rate;
   /** Messages of any type, one for each 4 KiB begun; beyond it the connection ends. */
   readonly messages: Rate;
@@ -24,8 +24,8 @@ export interface Quotas {
 /** Far above what a sidecar needs, far below what would keep other pods waiting. */
 export const DEFAULT_QUOTAS: Quotas = {
   sessionsPerPod: 1024,
-  sessionRequests: { perSecond: 100, burst: 1024 },
   // After a new connection a sidecar adopts all its sessions at once.
+  sessionRequests: { perSecond: 100, burst: 2048 },
   messages: { perSecond: 500, burst: 4096 },
   httpRequests: { perSecond: 50, burst: 100 },
   connectionsPerSocket: 32,

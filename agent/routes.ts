@@ -13,8 +13,8 @@ import type {
   WhoamiReply,
 } from "./api.ts";
 import type { Reply } from "./api-server.ts";
-import { identityOf, type Broker } from "./broker.ts";
-import type { Catalog, CatalogPod } from "./catalog.ts";
+import type { Broker } from "./broker.ts";
+import { identityOf, type Catalog, type CatalogPod } from "./catalog.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import { judge } from "./policy.ts";
 import type { Session } from "./session.ts";

@@ -396,6 +396,14 @@ describe("Broker", function () {
       });
     }
 
+    it("should refuse beyond the rate of requests", function () {
+      broker = makeBroker({ sessionRequests: { perSecond: 1, burst: 1 } });
+      a = join("default.a");
+      adopt(a, "default.b", { session: "one" });
+      adopt(a, "default.c", { session: "two" });
+      expect(a.take("sessionClosed")).to.deep.equal([{ type: "sessionClosed", session: "two" }]);
+    });
+
     it("should refuse sessions beyond the quota", function () {
       broker = makeBroker({ sessionsPerPod: 1 });
       a = join("default.a");

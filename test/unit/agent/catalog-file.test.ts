@@ -7,7 +7,7 @@ import { join } from "node:path";
 import { expect } from "chai";
 
 import { CatalogSource } from "../../../agent/catalog-file.ts";
-import { systemClock, type Clock } from "../../../agent/clock.ts";
+import { systemClock, type Clock } from "../../../common/clock.ts";
 import { silentLog } from "./fakes.ts";
 
 function podsText(...names: string[]): string {
@@ -37,6 +37,7 @@ describe("CatalogSource", function () {
         events.emit("done");
       },
     });
+    source.watch();
     return source;
   }
 
@@ -68,6 +69,22 @@ describe("CatalogSource", function () {
     path = join(directory, "none.yaml");
     const missing: unknown = await open().catch((err: unknown) => err);
     expect(missing).to.have.property("code", "SHIMMY_ERR_CATALOG_INVALID");
+  });
+
+  it("should find what changed between reading and watching", async function () {
+    const unwatched = await CatalogSource.open({
+      path,
+      defaults: { node: "here", uid: 0 },
+      clock: systemClock,
+      log: silentLog(),
+      onChange: () => events.emit("done"),
+      onRefused: () => undefined,
+    });
+    source = unwatched;
+    writeFileSync(path, podsText("a", "b"));
+    unwatched.watch();
+    await once(events, "done");
+    expect(unwatched.catalog.pods.size).to.equal(2);
   });
 
   it("should follow a file written in place", async function () {

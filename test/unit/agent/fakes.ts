@@ -3,7 +3,7 @@ import type { AgentMessage, ClientMessage } from "../../../agent/api.ts";
 import { encodeMessage, parseAgentMessage } from "../../../agent/api.ts";
 import type { BrokerMember } from "../../../agent/broker.ts";
 import { parseCatalog, type Catalog } from "../../../agent/catalog.ts";
-import type { Clock } from "../../../agent/clock.ts";
+import type { Clock } from "../../../common/clock.ts";
 import type {
   AgentNative,
   Credentials,

@@ -32,3 +32,22 @@ describe("docs/reference/reasons.md", function () {
     expect(titles).to.deep.equal(LISTS.map(({ title }) => title));
   });
 });
+
+describe("shm-core/include/shimmy/reasons.h", function () {
+  const header = readFileSync(join(PACKAGE_ROOT, "shm-core/include/shimmy/reasons.h"), "utf8");
+  const macros = [
+    { macro: "SHIMMY_FALLBACK_REASONS", reasons: FALLBACK_REASONS },
+    { macro: "SHIMMY_END_REASONS", reasons: END_REASONS },
+    { macro: "SHIMMY_SESSION_END_REASONS", reasons: SESSION_END_REASONS },
+  ];
+
+  for (const { macro, reasons } of macros) {
+    it(`should list the same in ${macro}, in the same order`, function () {
+      const body = new RegExp(`#define ${macro}\\(X\\)(?<body>(?:[^\n]*\\\\\n)*[^\n]*)`).exec(
+        header,
+      );
+      const names = [...(body?.groups?.body ?? "").matchAll(/"(?<name>\w+)"/g)];
+      expect(names.map(({ groups }) => groups?.name)).to.deep.equal([...reasons]);
+    });
+  }
+});
