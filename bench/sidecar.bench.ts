@@ -2,6 +2,7 @@
 // between two pods, and against no mesh at all?
 import { startApps } from "./lib/apps.ts";
 import type { Bench, Outcome } from "./lib/bench.ts";
+import { findEnvoy } from "./lib/envoy.ts";
 import { firstLine } from "./lib/machine.ts";
 import { measure } from "./lib/measure.ts";
 import { buildNative } from "./lib/native.ts";
@@ -39,7 +40,11 @@ async function runIn(
   options: BenchOptions,
   httpLoad: string,
 ): Promise<Outcome> {
-  const notes = [`CPU time is counted by ${workspace.cpu.source}`];
+  const notes = [
+    `CPU time is counted by ${workspace.cpu.source}`,
+    "no process is pinned; each proxy and each sidecar has one worker thread",
+    describePrograms(),
+  ];
   const hasRedis = firstLine("redis-server", ["--version"]) !== undefined;
   if (!hasRedis) notes.push("Redis is not installed: its rows are left out");
   await startApps(workspace, [POD_ADDRESSES.server], hasRedis);
@@ -71,6 +76,22 @@ async function runIn(
     })),
     notes,
   };
+}
+
+// Each prints its version in a form of its own: its name and the first number with dots is kept.
+function describePrograms(): string {
+  const programs = {
+    HAProxy: "haproxy -v",
+    nginx: "nginx -v",
+    Envoy: `${findEnvoy() ?? "envoy"} --version`,
+    wrk: "wrk -v",
+    Redis: "redis-server --version",
+  };
+  const versions = Object.entries(programs).map(([name, command]) => {
+    const text = firstLine("sh", ["-c", `${command} 2>&1 | tr '\\n' ' '`]) ?? "";
+    return `${name} ${/\d+\.\d+\.\d+/.exec(text)?.[0] ?? "not installed"}`;
+  });
+  return versions.join(", ");
 }
 
 async function startPeers(
