@@ -34,7 +34,8 @@ export function arraySchema(items: JsonSchema, maxItems: number): JsonSchema {
 const counter: JsonSchema = { type: "integer", minimum: 0, maximum: Number.MAX_SAFE_INTEGER };
 const request: JsonSchema = { type: "integer", minimum: 0, maximum: 0xffff_ffff };
 const port: JsonSchema = { type: "integer", minimum: 1, maximum: 65_535 };
-const version: JsonSchema = { type: "integer", minimum: 1, maximum: 65_535 };
+// A version that nobody speaks is answered as such, not as a message out of its schema.
+const version: JsonSchema = { type: "integer", minimum: 0, maximum: 65_535 };
 const label: JsonSchema = { type: "string", pattern: LABEL_PATTERN };
 const podName: JsonSchema = { type: "string", pattern: SUBDOMAIN_PATTERN };
 const uid: JsonSchema = { type: "string", pattern: UID_PATTERN };

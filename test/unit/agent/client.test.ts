@@ -132,6 +132,12 @@ describe("Client", function () {
       expect(socket.last).to.include({ type: "welcome", version: 1 });
     });
 
+    it("should end one that speaks only versions we do not", function () {
+      const socket = connect("b");
+      socket.deliver({ ...hello("b"), version: 0 } as ClientMessage);
+      expectCutOff(socket, "SHIMMY_ERR_VERSION_MISMATCH");
+    });
+
     it("should end a user that may not be the pod, before it said anything", function () {
       const socket = connect("a", { socket: new FakeSocket({ pid: 7, uid: 0 }) });
       expectCutOff(socket, "SHIMMY_ERR_NOT_ATTESTED", /user 0 may not be pod default\/a/);
