@@ -120,6 +120,13 @@ describe("Broker", function () {
       expect(native.shutDown).to.deep.equal([]);
     });
 
+    it("should not hide the death of the side whose end it duplicated", function () {
+      openSession();
+      broker.leave(a);
+      expect(native.open.size).to.equal(0);
+      expect(broker.sessions()).to.have.length(1);
+    });
+
     it("should answer with the session there is, without a descriptor, from either side", function () {
       const session = openSession();
       broker.open(a, 2, "default.b");
@@ -292,6 +299,8 @@ describe("Broker", function () {
       expect(message?.session).to.be.a("string").not.equal(first);
       clock.advance(10 * REVOKE_GRACE_MS);
       expect(broker.sessions().map(({ id }) => id)).to.deep.equal([message?.session]);
+      broker.open(a, 3, "default.b");
+      expect(a.take("session")[0]?.session).to.equal(message?.session);
     });
   });
 

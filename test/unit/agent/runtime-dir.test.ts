@@ -1,4 +1,5 @@
 import {
+  chownSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -21,6 +22,7 @@ import {
   removeStalePods,
   socketMode,
 } from "../../../agent/runtime-dir.ts";
+import { skipBecause } from "../../helpers/skip.ts";
 
 const POD = { namespace: "default", name: "web-1" };
 
@@ -75,6 +77,13 @@ describe("runtime directory", function () {
     mkdirSync(join(base, "real"));
     symlinkSync(join(base, "real"), join(base, "link"));
     expect(await codeOf(prepareRuntimeDir(join(base, "link")))).to.equal("SHIMMY_ERR_RUNTIME_DIR");
+  });
+
+  it("should be refused when it belongs to another user", async function () {
+    if (process.getuid?.() !== 0) skipBecause(this, "needs root to give a directory away");
+    mkdirSync(runtimeDir, { mode: 0o700 });
+    chownSync(runtimeDir, 65_534, 65_534);
+    expect(await codeOf(prepareRuntimeDir(runtimeDir))).to.equal("SHIMMY_ERR_RUNTIME_DIR");
   });
 
   it("should give a pod a directory of its own unless other users may be the pod", async function () {
