@@ -11,6 +11,7 @@ import type { Duplex } from "node:stream";
 
 import { ShimmyError, toShimmyError, type ShimmyErrorCode } from "../common/errors.ts";
 import type { Logger } from "../common/log.ts";
+import type { ErrorReply } from "./api.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import type { AgentNative, Credentials } from "./native.ts";
 import { claimSocketPath } from "./runtime-dir.ts";
@@ -172,7 +173,8 @@ export class ApiServer {
     if (status === 429) response.setHeader("Retry-After", "1");
     // What else comes on this connection, a body for one, is not read.
     response.setHeader("Connection", "close");
-    const body = JSON.stringify({ code: error.code, message: error.message });
+    const reply: ErrorReply = { code: error.code, message: error.message };
+    const body = JSON.stringify(reply);
     this.#send(request, response, { status, contentType: "application/json", body });
   }
 
