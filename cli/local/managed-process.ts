@@ -45,7 +45,7 @@ export class ManagedProcess {
     this.name = name;
     this.#child = spawn(command, args, {
       detached: true,
-      env: env as NodeJS.ProcessEnv,
+      env,
       stdio: [readsInput ? "inherit" : "ignore", "pipe", "pipe"],
       ...(cwd === undefined ? {} : { cwd }),
     });

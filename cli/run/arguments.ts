@@ -65,6 +65,15 @@ function addFlag(group: Group, word: string, rest: string[]): Group {
 }
 
 function addServed(group: Group, entry: string): Group {
+  const { address = group.address, ...served } = parseServed(entry);
+  if (group.address !== undefined && address !== group.address) {
+    throw refused(`--serve ${entry}: one program has one address, ${group.address} was given`);
+  }
+  const serves = [...group.serves, served];
+  return address === undefined ? { ...group, serves } : { ...group, serves, address };
+}
+
+function parseServed(entry: string): ServedPort & { address?: string } {
   const match = /^(?<name>[^:]*):(?:(?<address>[\d.]+|\[[^\]]*\]):)?(?<port>[^:]*)$/.exec(
     entry.trim(),
   )?.groups;
@@ -73,15 +82,10 @@ function addServed(group: Group, entry: string): Group {
   }
   const service = requireName("service", match["name"] ?? "");
   const port = requirePort(`the port of ${service}`, match["port"]);
-  const address = match["address"]?.replaceAll(/[[\]]/g, "") ?? group.address;
-  if (address !== undefined && isIP(address) === 0) {
-    throw refused(`"${address}" in --serve ${entry} is not an address`);
-  }
-  if (group.address !== undefined && address !== group.address) {
-    throw refused(`--serve ${entry}: one program has one address, ${group.address} was given`);
-  }
-  const serves = [...group.serves, { service, port }];
-  return address === undefined ? { ...group, serves } : { ...group, serves, address };
+  const address = match["address"]?.replaceAll(/[[\]]/g, "");
+  if (address === undefined) return { service, port };
+  if (isIP(address) === 0) throw refused(`"${address}" in --serve ${entry} is not an address`);
+  return { service, port, address };
 }
 
 function toProgram(

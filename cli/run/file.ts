@@ -96,7 +96,7 @@ function variables(path: string, value: unknown): Readonly<Record<string, string
 /** A mapping; with `keys`, one that has no others. */
 function fields(path: string, value: unknown, keys?: readonly string[]): Fields {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
-    throw refused(`${path} must have names and values, got ${JSON.stringify(value) ?? "nothing"}`);
+    throw refused(`${path} must have names and values, got ${JSON.stringify(value ?? null)}`);
   }
   const unknown = Object.keys(value).find((key) => keys?.includes(key) === false);
   if (unknown !== undefined) {

@@ -76,7 +76,10 @@ export class LocalRun {
         say(`${spec.name} calls ${name} on localhost:${localPort}`);
       }
     }
-    for (const caller of this.#placed.filter(isCaller)) this.#launch(caller);
+    for (const caller of this.#placed.filter(isCaller)) {
+      this.#launch(caller);
+      this.#tellFailure(caller);
+    }
   }
 
   /**
@@ -139,6 +142,15 @@ export class LocalRun {
     });
   }
 
+  /** A program that failed without a word would leave the person guessing. */
+  #tellFailure({ spec, process }: Placed): void {
+    void process?.ended.then((ending) => {
+      if (!this.#isEnding && endingExitCode(ending) !== 0) {
+        this.#options.say(`${spec.name} ${describeEnding(ending)}`);
+      }
+    });
+  }
+
   async #awaitPorts({ spec, address, process }: Placed): Promise<void> {
     if (process === undefined) return;
     for (const { port } of spec.serves) {
@@ -186,9 +198,9 @@ async function place(programs: readonly ProgramSpec[]): Promise<Placed[]> {
 }
 
 async function firstFailure(placed: readonly Placed[]): Promise<number> {
-  const endings = await Promise.all(placed.map(({ process }) => process?.ended));
-  const codes = endings.map((ending) => (ending === undefined ? 0 : endingExitCode(ending)));
-  return codes.find((code) => code !== 0) ?? 0;
+  const processes = placed.map(({ process }) => process).filter((each) => each !== undefined);
+  const endings = await Promise.all(processes.map(({ ended }) => ended));
+  return endings.map(endingExitCode).find((code) => code !== 0) ?? 0;
 }
 
 /** The usual slip: a server that listens on localhost instead of the address it was given. */

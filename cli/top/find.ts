@@ -33,20 +33,26 @@ export async function findRuntimeDir({
   answers = agentAnswers,
 }: FindOptions = {}): Promise<string> {
   if (await answers(join(systemDir, ADMIN_SOCKET))) return systemDir;
-  const candidates = readdirSync(root)
-    .filter((name) => name.startsWith(DIRECTORY_PREFIX))
-    .map((name) => join(root, name, "run"));
-  const alive: string[] = [];
-  for (const candidate of candidates) {
-    if (await answers(join(candidate, ADMIN_SOCKET))) alive.push(candidate);
-  }
-  const [only, ...others] = alive;
-  if (only !== undefined && others.length === 0) return only;
-  const found =
+  const runs = await runningRuns(root, answers);
+  const [only] = runs;
+  if (only !== undefined && runs.length === 1) return only;
+  throw new ShimmyError(
+    "SHIMMY_ERR_AGENT_UNAVAILABLE",
     only === undefined
       ? `no agent answers in ${systemDir}, and no \`shimmy run\` is running`
-      : `several runs are running; choose one with --runtime-dir ${alive.join(" or ")}`;
-  throw new ShimmyError("SHIMMY_ERR_AGENT_UNAVAILABLE", found);
+      : `several runs are running; choose one with --runtime-dir ${runs.join(" or ")}`,
+  );
+}
+
+/** Runtime directories of the runs whose agent answers. */
+async function runningRuns(root: string, answers: AgentProbe): Promise<string[]> {
+  const runs: string[] = [];
+  for (const name of readdirSync(root)) {
+    const runtimeDir = join(root, name, "run");
+    const isRun = name.startsWith(DIRECTORY_PREFIX);
+    if (isRun && (await answers(join(runtimeDir, ADMIN_SOCKET)))) runs.push(runtimeDir);
+  }
+  return runs;
 }
 
 async function agentAnswers(socketPath: string): Promise<boolean> {
