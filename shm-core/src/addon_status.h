@@ -15,14 +15,14 @@
 namespace shimmy::addon {
 
 enum class AddonStatus : int32_t {
-  kClosed = -5001,         // used after close
-  kTooBig = -5002,         // message longer than kMaxMessageBytes
-  kTooManyFds = -5003,     // more than kMaxMessageFds
-  kEmptyMessage = -5004,   // SEQPACKET cannot tell an empty message from the end
-  kQueueFull = -5005,      // the peer does not read, and the send queue is at its bound
-  kTruncated = -5006,      // the peer sent more bytes or fds than the limits
-  kNotConnected = -5007,   // the peer closed its end
-  kNotMovable = -5008,     // a stream end that cannot be handed over as it is
+  kClosed = -5001,        // used after close
+  kTooBig = -5002,        // message longer than kMaxMessageBytes
+  kTooManyFds = -5003,    // more than kMaxMessageFds
+  kEmptyMessage = -5004,  // SEQPACKET cannot tell an empty message from the end
+  kQueueFull = -5005,     // the peer does not read, and the send queue is at its bound
+  kTruncated = -5006,     // the peer sent more bytes or fds than the limits
+  kNotConnected = -5007,  // the peer closed its end
+  kNotMovable = -5008,    // a stream end that cannot be handed over as it is
 };
 
 inline constexpr int32_t kCoreBase = -6000;

@@ -4,9 +4,9 @@
 
 #include <cerrno>
 
+#include "addon_status.h"
 #include "control_events.h"
 #include "control_limits.h"
-#include "addon_status.h"
 
 namespace shimmy::addon {
 namespace {

@@ -20,8 +20,7 @@
 
 namespace shimmy::addon {
 
-class ControlChannel final : public Pollable,
-                             public std::enable_shared_from_this<ControlChannel> {
+class ControlChannel final : public Pollable, public std::enable_shared_from_this<ControlChannel> {
  public:
   ControlChannel(uint32_t id, UniqueFd fd, EventSink& sink, Poller& poller)
       : id_(id), sink_(sink), poller_(poller), fd_(std::move(fd)) {}

@@ -55,8 +55,8 @@ class ControlListener final : public Pollable,
   int64_t poll_id_ = 0;
   bool is_paused_ = false;
   std::size_t undelivered_ = 0;
-  std::string path_;        // empty: abstract, nothing to remove
-  struct stat file_ {};     // the socket file as we made it
+  std::string path_;     // empty: abstract, nothing to remove
+  struct stat file_ {};  // the socket file as we made it
 };
 
 // Connects to `path`. Never blocks. Returns the descriptor or -errno (-EAGAIN: the listener's

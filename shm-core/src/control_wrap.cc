@@ -6,9 +6,9 @@
 #include <cerrno>
 
 #include "addon_state.h"
+#include "addon_status.h"
 #include "arguments.h"
 #include "fd_wrap.h"
-#include "addon_status.h"
 
 namespace shimmy::addon {
 namespace {
@@ -105,8 +105,7 @@ Napi::Value Listen(const Napi::CallbackInfo& info) {
     return ThrowSignature(env, "controlListen(path: string, mode: number)");
   }
   AddonState& state = AddonState::Of(env);
-  const auto listener =
-      std::make_shared<ControlListener>(state.NextId(), state.sink, state.poller);
+  const auto listener = std::make_shared<ControlListener>(state.NextId(), state.sink, state.poller);
   const int32_t result =
       listener->Open(info[0].As<Napi::String>().Utf8Value(), static_cast<mode_t>(Id(info[1])));
   if (result < 0) return Integer(env, result);

@@ -15,7 +15,8 @@ bool EventSink::Open(Napi::Env env) {
 }
 
 void EventSink::SetDispatch(const Napi::Function& dispatch) noexcept {
-  if (dispatch_ != nullptr) napi_delete_reference(dispatch.Env(), std::exchange(dispatch_, nullptr));
+  if (dispatch_ != nullptr)
+    napi_delete_reference(dispatch.Env(), std::exchange(dispatch_, nullptr));
   napi_create_reference(dispatch.Env(), dispatch, 1, &dispatch_);
 }
 
@@ -44,7 +45,7 @@ void EventSink::Stop() noexcept {
 
 void EventSink::CallJs(napi_env env, napi_value /*callback*/, void* context, void* data) {
   const std::unique_ptr<Event> event(static_cast<Event*>(data));  // I1
-  if (env == nullptr) return;  // the environment is going away
+  if (env == nullptr) return;                                     // the environment is going away
   auto* const sink = static_cast<EventSink*>(context);
   napi_value dispatch = nullptr;
   if (sink->queue_ == nullptr || sink->dispatch_ == nullptr) return;

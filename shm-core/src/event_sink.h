@@ -55,7 +55,9 @@ class EventCall {
   static constexpr std::size_t kMaxArguments = 6;
 
   // Where the next argument goes.
-  napi_value* Next() noexcept { return &arguments_[count_ < kMaxArguments ? count_++ : count_ - 1]; }
+  napi_value* Next() noexcept {
+    return &arguments_[count_ < kMaxArguments ? count_++ : count_ - 1];
+  }
   EventCall& Check(napi_status status) noexcept {
     is_ok_ = is_ok_ && status == napi_ok;
     return *this;

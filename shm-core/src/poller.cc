@@ -101,8 +101,8 @@ void Poller::Run() noexcept {
       const epoll_event& event = events[static_cast<size_t>(i)];
       const auto id = static_cast<int64_t>(event.data.u64);
       if (id == kWakeId) return;
-      const std::shared_ptr<Pollable> pollable = Find(id);        // I1
-      if (pollable != nullptr) pollable->OnReady(event.events);   // I2, I3
+      const std::shared_ptr<Pollable> pollable = Find(id);       // I1
+      if (pollable != nullptr) pollable->OnReady(event.events);  // I2, I3
     }
   }
 }

@@ -10,7 +10,8 @@ using relay::kLatencyBuckets;
 
 constexpr std::size_t kFallbackCount = static_cast<std::size_t>(FallbackReason::kCount);
 constexpr std::size_t kEndCount = static_cast<std::size_t>(EndReason::kCount);
-constexpr std::size_t kTotal = kCounterCount + kFallbackCount + kEndCount + 2 * (kLatencyBuckets + 1);
+constexpr std::size_t kTotal =
+    kCounterCount + kFallbackCount + kEndCount + 2 * (kLatencyBuckets + 1);
 
 // Gauges may be below zero for a moment, when threads take turns: two's complement keeps them.
 int64_t Signed(uint64_t value) { return static_cast<int64_t>(value); }

@@ -33,7 +33,9 @@ Napi::Value Start(const Napi::CallbackInfo& info) {
   EventSink* const sink = &state.sink;
   const int result = relay::Relay::Start(
       options,
-      [sink, id](const relay::Event& event) { sink->Post(std::make_unique<RelayEvent>(id, event)); },
+      [sink, id](const relay::Event& event) {
+        sink->Post(std::make_unique<RelayEvent>(id, event));
+      },
       &started);
   if (result < 0) return Integer(env, result);
   state.relays.emplace(id, std::move(started));

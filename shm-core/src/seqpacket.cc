@@ -7,8 +7,8 @@
 #include <cerrno>
 #include <cstring>
 
-#include "control_limits.h"
 #include "addon_status.h"
+#include "control_limits.h"
 
 namespace shimmy::addon {
 namespace {

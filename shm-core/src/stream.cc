@@ -33,8 +33,8 @@ bool IsPlausible(const StreamHandover& handover, uint64_t page_bytes) noexcept {
          handover.reserved == 0 && IsPowerOfTwo(handover.capacity) &&
          handover.capacity >= kMinCapacity && handover.capacity >= page_bytes &&
          handover.capacity <= kMaxCapacity && handover.number >= 1 &&
-         handover.number < UINT32_MAX && handover.reading_number >= 1 &&
-         handover.is_raised <= 1 && handover.is_plug_queued <= 1;
+         handover.number < UINT32_MAX && handover.reading_number >= 1 && handover.is_raised <= 1 &&
+         handover.is_plug_queued <= 1;
 }
 
 }  // namespace
@@ -47,7 +47,7 @@ Status StreamHost::Open(StreamHost* out) noexcept {
 
 Stream::~Stream() {
   if (doorbell_.valid()) Reset();  // I3
-  Unmap();  // what a failed Attach() had mapped
+  Unmap();                         // what a failed Attach() had mapped
 }
 
 Status Stream::CreatePair(const StreamHost& host, uint64_t capacity, Pair& out) {

@@ -16,8 +16,8 @@ struct StreamHandover {
   uint32_t magic;
   uint16_t version;
   uint16_t reserved;
-  uint64_t capacity;        // of the ring this end writes, in bytes
-  uint64_t tail;            // cursors, see shimmy/stream_end.h
+  uint64_t capacity;  // of the ring this end writes, in bytes
+  uint64_t tail;      // cursors, see shimmy/stream_end.h
   uint64_t head;
   uint64_t wake_at;
   uint64_t plugs_sent;

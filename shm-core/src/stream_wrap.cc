@@ -148,9 +148,9 @@ Napi::Value Detach(const Napi::CallbackInfo& info) {
   HandoverFds fds;
   entry->waiter->Stop();
   if (entry->stream->Detach(&handover, &fds) != Status::kOk) {
-    entry->waiter = std::make_shared<StreamWaiter>(Id(info[0]), entry->stream->doorbell(),
-                                                   AddonState::Of(env).sink,
-                                                   AddonState::Of(env).poller);
+    entry->waiter =
+        std::make_shared<StreamWaiter>(Id(info[0]), entry->stream->doorbell(),
+                                       AddonState::Of(env).sink, AddonState::Of(env).poller);
     return Integer(env, Code(AddonStatus::kNotMovable));
   }
   AddonState& state = AddonState::Of(env);
@@ -168,11 +168,11 @@ Napi::Value Counts(const Napi::CallbackInfo& info) {
   if (entry == nullptr) return Closed(env);
   const EndCounts& counts = entry->stream->counts();
   const auto number = [](uint64_t value) { return static_cast<int64_t>(value); };
-  return Integers(env, std::array<int64_t, 7>{
-                           number(counts.publishes), number(counts.bells_sent),
-                           number(counts.bells_eaten), number(counts.plugs_sent),
-                           number(counts.plugs_taken_back), number(counts.replaces_sent),
-                           number(counts.replaces_taken)});
+  return Integers(
+      env, std::array<int64_t, 7>{number(counts.publishes), number(counts.bells_sent),
+                                  number(counts.bells_eaten), number(counts.plugs_sent),
+                                  number(counts.plugs_taken_back), number(counts.replaces_sent),
+                                  number(counts.replaces_taken)});
 }
 
 }  // namespace

@@ -517,6 +517,36 @@ describe("control sockets", function () {
     });
   });
 
+  describe("a process without descriptors", function () {
+    /** Sends a descriptor to the out-of-fds fixture; returns the last line that it prints. */
+    async function sendToFull(when: string): Promise<string | undefined> {
+      const path = abstractName();
+      const command = 'ulimit -n 64; exec "$0" "$@"';
+      const fixture = join(FIXTURES, "out-of-fds.ts");
+      const args = ["-c", command, process.execPath, fixture, path.replace("\0", "@"), when];
+      const child = spawn("bash", args, { stdio: ["ignore", "pipe", "inherit"] });
+      const closed = once(child, "close");
+      let output = "";
+      child.stdout.setEncoding("utf8").on("data", (text: string) => (output += text));
+      while (!output.includes("listening")) await once(child.stdout, "data");
+      const client = await connect(path);
+      const fd = openSync("/dev/zero", "r");
+      client.send(Buffer.from("hello"), [fd]);
+      closeSync(fd);
+      await closed;
+      client.close();
+      return output.trim().split("\n").at(-1);
+    }
+
+    it("should accept again once there are some", async function () {
+      expect(await sendToFull("at accept")).to.equal("message hello with 1");
+    });
+
+    it("should close with SHIMMY_ERR_PROTOCOL when descriptors cannot be received", async function () {
+      expect(await sendToFull("at receive")).to.equal("closed SHIMMY_ERR_PROTOCOL");
+    });
+  });
+
   describe("lifetime", function () {
     /** Runs the exit-modes fixture; returns what it printed. Fails unless it exits with 0. */
     async function runMode(mode: string, path = ""): Promise<string> {
