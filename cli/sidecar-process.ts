@@ -1,3 +1,5 @@
+import "../sidecar/small-heap.ts"; // before everything else
+
 import { parseFlags } from "../common/env.ts";
 import { createLogger } from "../common/log.ts";
 import { resolveSidecarConfig, SIDECAR_CONFIG } from "../sidecar/env.ts";

@@ -43,6 +43,7 @@ const PREFIX = "SHIMMY_";
 const FOREIGN_PATTERNS: readonly (readonly [name: RegExp, value: RegExp])[] = [
   [/^SHIMMY_PRELOAD$/, /^/], // the preload library's own switch
   [/^SHIMMY_TEST_/, /^/], // test and bench scaling
+  [/^SHIMMY_NATIVE_BUILD$/, /^/], // which addon is loaded
   // Written by Kubernetes for each Service, ours included.
   // https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables
   [/^SHIMMY_\w+_SERVICE_(HOST|PORT(_\w+)?)$/, /^/],

@@ -29,7 +29,7 @@ export interface PodReference {
 const DAY_MS = 86_400_000;
 const MAX_RING_BYTES = 64 * 1024 * 1024;
 
-/** The sidecar's settings. docs/reference/environment.md shows them; a test keeps it so. */
+/** The sidecar's settings. docs/reference/config.md shows them; a test keeps it so. */
 export const SIDECAR_CONFIG = {
   pod: {
     env: "SHIMMY_POD",

@@ -30,7 +30,7 @@ export interface MetricDefinition {
   readonly name: string;
   readonly help: string;
   readonly type: "counter" | "gauge" | "histogram";
-  /** Names of its labels and their possible values, as the documentation shows them. */
+  /** Its labels and their values, as `name: value, value; name: …`; empty for none. */
   readonly labels: string;
   readonly read: (snapshot: MetricsSnapshot) => readonly Sample[];
 }
@@ -43,9 +43,12 @@ type NativeValues = readonly (readonly [
 
 /** Every metric of the sidecar, in the order of docs/reference/metrics.md. */
 export const SIDECAR_METRICS: readonly MetricDefinition[] = [
-  gauge("shimmy_sidecar_info", "Always 1; the version is a label.", "version", () => [
-    { value: 1, labels: { version: VERSION } },
-  ]),
+  gauge(
+    "shimmy_sidecar_info",
+    "Always 1; the version is a label.",
+    "version: of the package",
+    () => [{ value: 1, labels: { version: VERSION } }],
+  ),
   gauge("shimmy_sidecar_ready", "Whether /readyz says so: 1 or 0.", "", (snapshot) => [
     { value: Number(snapshot.isReady) },
   ]),
@@ -112,14 +115,14 @@ export const SIDECAR_METRICS: readonly MetricDefinition[] = [
   counter(
     "shimmy_fallbacks_total",
     "Connections that went over plain TCP instead of shared memory.",
-    "reason: one of reasons.md",
+    "reason: see reasons.md",
     ({ relay }) =>
       FALLBACK_REASONS.map((reason) => ({ value: relay.fallbacks[reason], labels: { reason } })),
   ),
   counter(
     "shimmy_connection_ends_total",
     "Streams and relayed connections that ended.",
-    "reason: one of reasons.md",
+    "reason: see reasons.md",
     ({ relay }) => END_REASONS.map((reason) => ({ value: relay.ends[reason], labels: { reason } })),
   ),
   native("shimmy_connect_retries_total", "Connections tried again on another endpoint.", "", [
@@ -136,7 +139,7 @@ export const SIDECAR_METRICS: readonly MetricDefinition[] = [
   counter(
     "shimmy_session_ends_total",
     "Sessions that ended.",
-    "reason: one of reasons.md",
+    "reason: see reasons.md",
     ({ sessionEnds }) =>
       SESSION_END_REASONS.map((reason) => ({ value: sessionEnds[reason], labels: { reason } })),
   ),
@@ -246,6 +249,15 @@ export const SIDECAR_METRICS: readonly MetricDefinition[] = [
     { value: performance.timeOrigin / 1000 },
   ]),
 ];
+
+/** The metrics as a Markdown table, as docs/reference/metrics.md shows them. */
+export function describeMetrics(definitions: readonly MetricDefinition[]): string {
+  const rows = definitions.map(({ name, type, labels, help }) => {
+    const shown = labels.replaceAll(/(^|; )(\w+):/g, "$1`$2`:");
+    return `| \`${name}\` | ${type} | ${shown} | ${help} |`;
+  });
+  return ["| Metric | Type | Labels | Meaning |", "|---|---|---|---|", ...rows].join("\n");
+}
 
 function counter(
   name: string,

@@ -1,0 +1,203 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { expect } from "chai";
+
+import { statusError } from "../../../shm-core/lib/status.ts";
+import { resolveSidecarConfig } from "../../../sidecar/env.ts";
+import { runSidecar, type RunningSidecar } from "../../../sidecar/main.ts";
+import type {
+  ReadyReply,
+  SessionsReply,
+  StatusReply,
+  StreamsReply,
+} from "../../../sidecar/status.ts";
+import { FakeClock } from "../agent/fakes.ts";
+import {
+  captureLog,
+  FakeAgentSocket,
+  FakeFd,
+  FakeNative,
+  PEER,
+  SELF,
+  sessionMessage,
+  WELCOME,
+} from "./fakes.ts";
+
+const EADDRINUSE = -98;
+
+describe("runSidecar()", function () {
+  let agentDir: string;
+  let native: FakeNative;
+  let clock: FakeClock;
+  let running: RunningSidecar[];
+
+  beforeEach(function () {
+    agentDir = mkdtempSync(join(tmpdir(), "shimmy-sidecar-"));
+    native = new FakeNative();
+    clock = new FakeClock();
+    running = [];
+  });
+
+  afterEach(async function () {
+    for (const sidecar of running) await sidecar.abort();
+    expect(clock.pending).to.equal(0);
+    rmSync(agentDir, { recursive: true });
+  });
+
+  async function start(env: Record<string, string> = {}): Promise<RunningSidecar> {
+    const config = resolveSidecarConfig({
+      env: {
+        SHIMMY_POD: "default/client-1",
+        SHIMMY_AGENT_DIR: agentDir,
+        SHIMMY_ADMIN_ADDRESS: "127.0.0.1:0",
+        SHIMMY_UPSTREAMS: "web:9001",
+        ...env,
+      },
+    });
+    const sidecar = await runSidecar({ config, log: captureLog().log, native, clock });
+    running.push(sidecar);
+    return sidecar;
+  }
+
+  /** Starts one with an agent that has said welcome. */
+  async function startWithAgent(env?: Record<string, string>): Promise<RunningSidecar> {
+    const socket = new FakeAgentSocket();
+    native.socket = socket;
+    const sidecar = await start(env);
+    while (socket.sent.length === 0) await new Promise((resolve) => setImmediate(resolve));
+    socket.receive(WELCOME);
+    return sidecar;
+  }
+
+  function fetchFrom({ admin }: RunningSidecar, path: string): Promise<Response> {
+    return fetch(`http://127.0.0.1:${admin.port}${path}`);
+  }
+
+  async function read<T>(sidecar: RunningSidecar, path: string): Promise<T> {
+    return (await (await fetchFrom(sidecar, path)).json()) as T;
+  }
+
+  it("should be ready once the agent has said who it is", async function () {
+    const sidecar = await start();
+    const early = await fetchFrom(sidecar, "/readyz");
+    expect(early.status).to.equal(503);
+    const expected: ReadyReply = { ready: false, reason: "waiting for the agent" };
+    expect(await early.json()).to.deep.equal(expected);
+    expect((await fetchFrom(sidecar, "/healthz")).status).to.equal(200);
+  });
+
+  it("should be ready without an agent after 2 s, and say why upstreams are refused", async function () {
+    const sidecar = await start();
+    clock.advance(2000);
+    expect((await fetchFrom(sidecar, "/readyz")).status).to.equal(200);
+    const { upstreams, agent } = await read<StatusReply>(sidecar, "/v1/status");
+    expect(agent.connected).to.equal(false);
+    expect(upstreams[0]?.problem).to.equal("the agent cannot be reached, and alone knows the pods");
+  });
+
+  it("should deliver to the ports that the agent names", async function () {
+    const sidecar = await startWithAgent();
+    expect((await fetchFrom(sidecar, "/readyz")).status).to.equal(200);
+    expect(native.relay.delivery).to.deep.equal([{ port: 8080, address: "127.0.1.2" }]);
+    expect(sidecar.status().pod).to.deep.equal(SELF);
+  });
+
+  it("should deliver to what is configured rather than to that", async function () {
+    await startWithAgent({ SHIMMY_APP_ADDRESS: "127.0.0.1", SHIMMY_APP_PORTS: "1,2" });
+    expect(native.relay.delivery).to.deep.equal([
+      { port: 1, address: "127.0.0.1" },
+      { port: 2, address: "127.0.0.1" },
+    ]);
+  });
+
+  it("should hand sessions from the agent to the relay, and show them", async function () {
+    const sidecar = await startWithAgent();
+    native.events?.onSessionNeeded(PEER.uid);
+    expect(native.socket?.ofType("openSession")[0]?.pod).to.equal(PEER.uid);
+    native.socket?.receive(sessionMessage("s1", 1), [new FakeFd()]);
+    native.events?.onSessionReady("s1");
+    const { sessions } = await read<SessionsReply>(sidecar, "/v1/sessions");
+    expect(sessions.map(({ id, peer }) => [id, peer.uid])).to.deep.equal([["s1", PEER.uid]]);
+    native.events?.onSessionEnded("s1", "peer_gone");
+    expect(native.socket?.ofType("sessionEnded")[0]?.reason).to.equal("peer_gone");
+  });
+
+  it("should answer with streams up to a limit", async function () {
+    const sidecar = await start();
+    native.relay.values = { active_shm: 2, active_tcp: 1 };
+    expect(await read<StreamsReply>(sidecar, "/v1/streams?limit=5")).to.deep.equal({
+      streams: [],
+      open: 3,
+    });
+    for (const limit of ["0", "10001", "x", "-1", ""]) {
+      const reply = await fetchFrom(sidecar, `/v1/streams?limit=${limit}`);
+      expect(reply.status).to.equal(400);
+    }
+  });
+
+  it("should give the relay its settings", async function () {
+    await start({ SHIMMY_RING_BUDGET: "2Mi", SHIMMY_SPIN_MICROS: "0", SHIMMY_OPEN_TIMEOUT: "2s" });
+    expect(native.relayOptions).to.deep.equal({
+      threads: 1,
+      spinMicros: 0,
+      ringBudgetBytes: 2 * 1024 ** 2,
+      maxRingBytes: 1024 ** 2,
+      maxConnections: 10_000,
+      maxStreamsPerPeer: 10_000,
+      openTimeoutMs: 2000,
+      connectTimeoutMs: 5000,
+      idleTimeoutMs: 0,
+    });
+  });
+
+  it("should not be ready while it drains, and stop when that is over", async function () {
+    const sidecar = await startWithAgent({ SHIMMY_DRAIN_TIMEOUT: "3s" });
+    const closed = sidecar.close();
+    expect(await read<ReadyReply>(sidecar, "/readyz")).to.deep.equal({
+      ready: false,
+      reason: "draining",
+    });
+    expect(native.relay.calls.at(-1)).to.deep.equal(["drain", 3000]);
+    expect(native.relay.isStopped).to.equal(false);
+    expect(sidecar.close()).to.equal(closed);
+    native.relay.drained.resolve({ drained: 1, aborted: 2 });
+    expect(await closed).to.deep.equal({ drained: 1, aborted: 2 });
+    expect(native.relay.isStopped).to.equal(true);
+    expect(native.socket?.isClosed).to.equal(true);
+    const refused: unknown = await fetchFrom(sidecar, "/healthz").catch((err: unknown) => err);
+    expect(refused).to.be.an("error");
+  });
+
+  it("should leave nothing behind when a port is taken", async function () {
+    native.relay.refuse = () => statusError(EADDRINUSE, "listen on 127.0.0.1 port 9001");
+    const err: unknown = await start().catch((caught: unknown) => caught);
+    expect(err).to.have.property("code", "SHIMMY_ERR_ADDRESS_IN_USE");
+    expect(native.relay.isStopped).to.equal(true);
+  });
+
+  it("should leave nothing behind when the admin address is taken", async function () {
+    const first = await start();
+    native = new FakeNative();
+    const address = `127.0.0.1:${first.admin.port}`;
+    const err: unknown = await start({ SHIMMY_ADMIN_ADDRESS: address }).catch(
+      (caught: unknown) => caught,
+    );
+    expect(err).to.have.property("code", "SHIMMY_ERR_ADDRESS_IN_USE");
+    expect(native.relay.isStopped).to.equal(true);
+  });
+
+  it("should not believe an agent that is somebody else", async function () {
+    const socket = new FakeAgentSocket();
+    Object.assign(socket, { agentUid: 54_321 });
+    native.socket = socket;
+    const sidecar = await start();
+    while (sidecar.status().agent.error === undefined) {
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(sidecar.status().agent.error).to.match(/^user 54321 serves .*, which belongs to user/);
+    expect(socket.sent).to.deep.equal([]);
+    expect(socket.isClosed).to.equal(true);
+  });
+});
