@@ -35,7 +35,7 @@ enum class RecordKind : uint8_t { kNone, kBell, kPlug, kReplace, kHangUp, kStray
 struct Record {
   RecordKind kind = RecordKind::kNone;
   size_t bytes = 0;  // as FIONREAD counts them
-  int fd = -1;       // REPLACE only; owned by whoever reads the record
+  int fd = -1;       // REPLACE only; owned by whoever reads the record; -1: we had no fd free
   ReplaceRecord replace{};
 };
 
@@ -43,6 +43,8 @@ struct Record {
 enum class SendResult : uint8_t { kSent, kFull, kPeerGone };
 
 namespace internal {
+
+inline constexpr int kScmPidfd = 0x04;  // Linux 6.5, include/linux/socket.h
 
 inline SendResult ToSendResult(long result) noexcept {
   if (result >= 0) return SendResult::kSent;
@@ -53,12 +55,14 @@ inline SendResult ToSendResult(long result) noexcept {
 }
 
 // Closes what came with a record that must not carry fds. Returns how many there were, and
-// keeps the first one in *kept when `kept` is not null.
+// keeps the first one in *kept when `kept` is not null. Whoever made the doorbell may have asked
+// for a pidfd with each record (SO_PASSPIDFD): those are fds as well.
 template <class Sys>
 int CollectFds(msghdr* message, int* kept) noexcept {
   int count = 0;
   for (cmsghdr* c = CMSG_FIRSTHDR(message); c != nullptr; c = CMSG_NXTHDR(message, c)) {
-    if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) continue;
+    if (c->cmsg_level != SOL_SOCKET) continue;
+    if (c->cmsg_type != SCM_RIGHTS && c->cmsg_type != kScmPidfd) continue;
     const size_t fds = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     for (size_t i = 0; i < fds; i++) {
       int fd;
@@ -120,7 +124,9 @@ template <class Sys>
   message.msg_control = control;
   message.msg_controllen = sizeof control;
   message.msg_flags = 0;
-  const long length = Sys::ReceiveMessage(fd, &message);
+  long length = Sys::ReceiveMessage(fd, &message);
+  // A peer that closed with records unread; told once, and before what it sent us itself.
+  if (length == -ECONNRESET) length = Sys::ReceiveMessage(fd, &message);
   if (length < 0) {
     const bool empty = length == -EAGAIN || length == -EINTR;
     record.kind = empty ? RecordKind::kNone : RecordKind::kHangUp;
@@ -145,6 +151,9 @@ template <class Sys>
     record.kind = RecordKind::kReplace;
     record.fd = passed;
     __builtin_memcpy(&record.replace, buffer, sizeof record.replace);
+    return record;
+  } else if (fds == 0 && length == sizeof(ReplaceRecord)) {
+    record.kind = RecordKind::kReplace;  // the kernel dropped the fd: our limit, not the peer's lie
     return record;
   }
   if (passed >= 0) Sys::Close(passed);

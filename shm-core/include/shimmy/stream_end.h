@@ -184,6 +184,7 @@ class StreamEnd {
     const auto* from = static_cast<const unsigned char*>(data);
     *written = 0;
     if (s_.fin_sent || s_.rst_sent) return Status::kEnded;
+    if (s_.broken != Status::kOk) return s_.broken;
     for (bool plugged = false;;) {
       uint64_t room = 0;
       Status status = Room(&room);
@@ -245,6 +246,7 @@ class StreamEnd {
   // again (I8). kOk: there is something to read after all. kWouldBlock: nothing, armed.
   // kEof, kReset, kPeerDied: the end. `look_for_hang_up`: ask the kernel if the queue is empty.
   [[nodiscard]] Status Arm(bool look_for_hang_up) noexcept {
+    if (s_.broken != Status::kOk) return s_.broken;  // found by a call that had bytes to report
     for (int turn = 0; turn < kMaxTurns; turn++) {
       long queued = Sys::QueuedIn(s_.bell_fd);  // sampled BEFORE arming: these bells are old
       s_.wake_at = s_.head;
@@ -422,6 +424,7 @@ class StreamEnd {
       case RecordKind::kPlug: s_.plugs_eaten++; break;
       case RecordKind::kReplace: {
         *replaced = true;
+        if (record.fd < 0) return Break(Status::kNoMemory);
         const Status status = TakeReplace(record);
         Sys::Close(record.fd);
         if (status != Status::kOk) return Break(status);
