@@ -3,14 +3,19 @@ import { runToEnd } from "./programs.ts";
 import type { Scene } from "./scene.ts";
 import { meanResult, parseWrk, wrkWords, type Workload, type WrkResult } from "./wrk.ts";
 
-/** One kind of requests, over both ways, and what the client's sidecar counted meanwhile. */
+/** The ways requests take, in the order of the table. */
+export const WAYS = ["direct", "overTcp", "shimmy"] as const;
+
+/** One of {@link WAYS}. */
+export type Way = (typeof WAYS)[number];
+
+/** One kind of requests over every way, and what the client's sidecar counted. */
 export interface Comparison {
   readonly workload: Workload;
-  readonly direct: WrkResult;
-  readonly shimmy: WrkResult;
-  /** Connections the sidecar carried by shared memory. */
+  readonly results: Readonly<Record<Way, WrkResult>>;
+  /** Connections of `shimmy` that went by shared memory. */
   readonly byShm: number;
-  /** Connections it carried by TCP. */
+  /** Connections of `shimmy` that went by TCP. */
   readonly byTcp: number;
 }
 
@@ -28,26 +33,33 @@ export const WORKLOADS: readonly Workload[] = [
 
 const SECONDS = 1;
 
-/** Runs one kind of requests over both ways, by turns. */
+/** Runs one kind of requests over every way, by turns. */
 export async function compare(
   scene: Scene,
   workload: Workload,
   rounds: number,
 ): Promise<Comparison> {
-  const before = await scene.clientTraffic();
-  const direct: WrkResult[] = [];
-  const shimmy: WrkResult[] = [];
+  const results: Record<Way, WrkResult[]> = { direct: [], overTcp: [], shimmy: [] };
+  let [byShm, byTcp] = [0, 0];
   for (let round = 0; round < rounds; round++) {
-    direct.push(await runWrk(scene, workload, scene.direct));
-    shimmy.push(await runWrk(scene, workload, scene.shimmy));
+    for (const way of WAYS) {
+      const before = await scene.clientTraffic();
+      results[way].push(await runWrk(scene, workload, scene[way]));
+      const after = await scene.clientTraffic();
+      if (way !== "shimmy") continue;
+      byShm += after.shm.outbound - before.shm.outbound;
+      byTcp += after.tcp.outbound - before.tcp.outbound;
+    }
   }
-  const after = await scene.clientTraffic();
   return {
     workload,
-    direct: meanResult(direct),
-    shimmy: meanResult(shimmy),
-    byShm: after.shm.outbound - before.shm.outbound,
-    byTcp: after.tcp.outbound - before.tcp.outbound,
+    results: {
+      direct: meanResult(results.direct),
+      overTcp: meanResult(results.overTcp),
+      shimmy: meanResult(results.shimmy),
+    },
+    byShm,
+    byTcp,
   };
 }
 
@@ -57,25 +69,25 @@ async function runWrk(scene: Scene, workload: Workload, host: string): Promise<W
 }
 
 const COLUMNS: readonly Column[] = [
-  { title: "REQUESTS" },
-  { title: "DIRECT TCP", align: "right" },
+  { title: "REQUESTS PER SECOND, MEDIAN TIME" },
+  { title: "NO SIDECARS", align: "right" },
+  { title: "", align: "right" },
+  { title: "SIDECARS, TCP", align: "right" },
+  { title: "", align: "right" },
   { title: "SHIMMY", align: "right" },
-  { title: "DIRECT p50", align: "right" },
-  { title: "SHIMMY p50", align: "right" },
-  { title: "CONNECTIONS BY SHM", align: "right" },
-  { title: "TCP", align: "right" },
+  { title: "", align: "right" },
+  { title: "CONNECTIONS", align: "right" },
 ];
 
-/** Both ways side by side. */
+/** All ways side by side. */
 export function comparisonTable(comparisons: readonly Comparison[]): string[] {
-  const rows = comparisons.map(({ workload, direct, shimmy, byShm, byTcp }) => [
+  const rows = comparisons.map(({ workload, results, byShm, byTcp }) => [
     workload.title,
-    `${formatCount(direct.requestsPerSecond)}/s`,
-    `${formatCount(shimmy.requestsPerSecond)}/s`,
-    formatMicros(direct.p50Micros),
-    formatMicros(shimmy.p50Micros),
-    formatCount(byShm),
-    formatCount(byTcp),
+    ...WAYS.flatMap((way) => [
+      formatCount(results[way].requestsPerSecond),
+      formatMicros(results[way].p50Micros),
+    ]),
+    byTcp === 0 ? `${formatCount(byShm)} shm` : `${formatCount(byShm)} shm, ${byTcp} TCP`,
   ]);
   return renderTable(COLUMNS, rows);
 }

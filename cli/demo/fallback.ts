@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 
+import { ShimmyError } from "../../common/errors.ts";
 import { FALLBACK_REASONS } from "../../common/reasons.ts";
 import type { PodTraffic } from "../traffic.ts";
 import { runToEnd } from "./programs.ts";
@@ -14,20 +15,36 @@ export interface Call {
 
 const PAUSE_MS = 200;
 
+/** {@link Call.way} of a call by shared memory. */
+export const BY_SHM = "shared memory";
+/** A relay that was refused shared memory asks again a second later; a slow machine may need more. */
+const MAX_CALLS_TO_RETURN = 40;
+
 /** Calls a few times, and tells of each. */
 export async function callSome(
   scene: Scene,
   count: number,
   tell: (call: Call) => void,
-): Promise<readonly Call[]> {
-  const calls: Call[] = [];
+): Promise<void> {
   for (let i = 0; i < count; i++) {
-    const call = await callOnce(scene);
-    tell(call);
-    calls.push(call);
+    tell(await callOnce(scene));
     await delay(PAUSE_MS);
   }
-  return calls;
+}
+
+/**
+ * Calls until a call goes by shared memory, and tells of each.
+ *
+ * @throws {@link ShimmyError} `SHIMMY_ERR_SYSTEM` when none does.
+ */
+export async function callUntilShm(scene: Scene, tell: (call: Call) => void): Promise<void> {
+  for (let i = 0; i < MAX_CALLS_TO_RETURN; i++) {
+    const call = await callOnce(scene);
+    tell(call);
+    if (call.way === BY_SHM) return;
+    await delay(PAUSE_MS);
+  }
+  throw new ShimmyError("SHIMMY_ERR_SYSTEM", "connections did not return to shared memory");
 }
 
 /** Kills the sidecar in front of nginx, as a crash would. */
@@ -48,7 +65,7 @@ async function callOnce(scene: Scene): Promise<Call> {
 
 /** What carried the one connection between two looks at the counters. */
 export function wayTaken(before: PodTraffic, after: PodTraffic): string {
-  if (after.shm.outbound > before.shm.outbound) return "shared memory";
+  if (after.shm.outbound > before.shm.outbound) return BY_SHM;
   if (after.tcp.outbound === before.tcp.outbound) return "nothing";
   const reason = FALLBACK_REASONS.find(
     (each) => (after.fallbacks[each] ?? 0) > (before.fallbacks[each] ?? 0),

@@ -10,10 +10,17 @@ export const SERVER = "web";
 /** The pod that calls. */
 export const CLIENT = "client";
 
+/**
+ * Stands for the server's sidecar of a mesh without shared memory: it takes TCP connections from
+ * the client's sidecar on an address of its own and takes them on to nginx.
+ */
+const RELAY = "relay";
+
 const NGINX_PORT = 8080;
+const RELAY_PORT = 8081;
 const LOOPBACK = "127.0.0.1";
 
-/** nginx behind one sidecar, and a port of another sidecar that leads to it. */
+/** nginx behind one sidecar, and ports of another sidecar that lead to it. */
 export class Scene {
   readonly workspace: Workspace;
   readonly programs: DemoPrograms;
@@ -22,16 +29,19 @@ export class Scene {
   readonly direct: string;
   /** The client's port for it, `localhost:port`. */
   readonly shimmy: string;
+  /** The same with TCP between the two sidecars. */
+  readonly overTcp: string;
 
   private constructor(
     workspace: Workspace,
-    parts: Pick<Scene, "programs" | "mesh" | "direct" | "shimmy">,
+    parts: Pick<Scene, "programs" | "mesh" | "direct" | "shimmy" | "overTcp">,
   ) {
     this.workspace = workspace;
     this.programs = parts.programs;
     this.mesh = parts.mesh;
     this.direct = parts.direct;
     this.shimmy = parts.shimmy;
+    this.overTcp = parts.overTcp;
   }
 
   /**
@@ -42,17 +52,34 @@ export class Scene {
    */
   static async open(workspace: Workspace): Promise<Scene> {
     const programs = findPrograms();
-    const [address = "", clientAddress = ""] = await allocateAddresses([
+    const [address = "", relayAddress = "", clientAddress = ""] = await allocateAddresses([
       [ADMIN_PORT, NGINX_PORT],
+      [ADMIN_PORT, RELAY_PORT],
       [ADMIN_PORT],
     ]);
-    const localPort = await freePort(LOOPBACK);
-    const serves = [{ service: SERVER, port: NGINX_PORT }];
+    const [shmPort, tcpPort] = [await freePort(LOOPBACK), await freePort(LOOPBACK)];
     const [mesh] = await Promise.all([
       Mesh.start(workspace, {
         pods: [
-          { name: SERVER, address, serves, upstreams: "" },
-          { name: CLIENT, address: clientAddress, serves: [], upstreams: `${SERVER}:${localPort}` },
+          {
+            name: SERVER,
+            address,
+            serves: [{ service: SERVER, port: NGINX_PORT }],
+            upstreams: "",
+          },
+          {
+            name: RELAY,
+            address: relayAddress,
+            serves: [{ service: RELAY, port: RELAY_PORT }],
+            upstreams: `${SERVER}:${RELAY_PORT}?transport=tcp`,
+            listenAddress: relayAddress,
+          },
+          {
+            name: CLIENT,
+            address: clientAddress,
+            serves: [],
+            upstreams: `${SERVER}:${shmPort}, ${RELAY}:${tcpPort}?transport=tcp`,
+          },
         ],
         logLevel: "warn",
       }),
@@ -62,7 +89,8 @@ export class Scene {
       programs,
       mesh,
       direct: `${address}:${NGINX_PORT}`,
-      shimmy: `${LOOPBACK}:${localPort}`,
+      shimmy: `${LOOPBACK}:${shmPort}`,
+      overTcp: `${LOOPBACK}:${tcpPort}`,
     });
   }
 
@@ -77,7 +105,7 @@ export class Scene {
     throw new ShimmyError("SHIMMY_ERR_SYSTEM", "the client's sidecar does not answer");
   }
 
-  /** What those sidecars carried that answer. */
+  /** What the sidecars of client and server carried, of those that answer. */
   async traffic(): Promise<PodTraffic[]> {
     const all = [CLIENT, SERVER].map((pod) => readTraffic(pod, this.mesh.adminUrl(pod)));
     return (await Promise.all(all)).filter((traffic) => traffic !== undefined);

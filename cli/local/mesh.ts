@@ -22,13 +22,13 @@ export interface MeshPod {
   readonly serves: readonly { readonly service: string; readonly port: number }[];
   /** Its upstreams as SHIMMY_UPSTREAMS has them; may be empty. */
   readonly upstreams: string;
+  /** Where its upstreams are served. @defaultValue loopback */
+  readonly listenAddress?: string;
 }
 
 /** Options for {@link Mesh.start}. */
 export interface MeshOptions {
   readonly pods: readonly MeshPod[];
-  /** Further settings of every sidecar. */
-  readonly sidecarEnv?: Readonly<Record<string, string>>;
   readonly logLevel: string;
   /** Called for each log line of agent and sidecars. */
   readonly onLine?: (name: string, line: string, stream: OutputStream) => void;
@@ -88,14 +88,14 @@ export class Mesh {
    * @throws {@link ShimmyError} `SHIMMY_ERR_SYSTEM` when it does not become ready.
    */
   async startSidecar(pod: string): Promise<void> {
-    const { name, address, upstreams } = this.#pod(pod);
+    const { name, address, upstreams, listenAddress } = this.#pod(pod);
     const sidecar = this.#startSelf(`sidecar of ${name}`, "sidecar", {
       SHIMMY_POD: `${NAMESPACE}/${name}`,
       SHIMMY_AGENT_DIR: podDirectory(this.#workspace.path("run"), { namespace: NAMESPACE, name }),
       SHIMMY_ADMIN_ADDRESS: `${address}:${ADMIN_PORT}`,
       SHIMMY_DRAIN_TIMEOUT: "0",
       ...(upstreams === "" ? {} : { SHIMMY_UPSTREAMS: upstreams }),
-      ...this.#options.sidecarEnv,
+      ...(listenAddress === undefined ? {} : { SHIMMY_LISTEN_ADDRESSES: listenAddress }),
     });
     this.#sidecars.set(pod, sidecar);
     const ready = `${this.adminUrl(pod)}/readyz`;

@@ -15,9 +15,8 @@ class Cli {
 
   /** Starts `shimmy WORDS`. */
   start(...words: readonly string[]): Run {
-    const { SHIMMY_TEST_SCALE: _scale, ...env } = process.env;
     const child = spawn(process.execPath, [MAIN, ...words], {
-      env: { ...env, TMPDIR: this.directory },
+      env: { ...process.env, TMPDIR: this.directory },
       stdio: ["ignore", "pipe", "pipe"],
     });
     this.#children.push(child);
@@ -250,11 +249,11 @@ describe("the command line", function () {
     this.timeout(80_000);
     const { code, stdout, stderr } = await cli.run("demo", "--quick");
     expect(code, stderr).to.equal(0);
-    expect(stdout).to.match(/17 B answers +[\d,]+\/s +[\d,]+\/s/);
+    expect(stdout).to.match(/17 B answers( +[\d,]+ +[\d.]+ [µm]?s){3} +17 shm/);
     const calls = [...stdout.matchAll(/hello {2}(\d+) {2}by (.*)/g)];
-    expect(calls.map(([, status]) => status)).to.deep.equal(Array(6).fill("200"));
+    expect(calls.map(([, status]) => status)).to.deep.equal(Array(calls.length).fill("200"));
     expect(calls.map(([, , way]) => way).join(", ")).to.match(
-      /^(shared memory, ){2}(TCP, reason agent_unavailable, ){2}shared memory, shared memory$/,
+      /^(shared memory, ){2}(TCP, reason agent_unavailable, ){2,}(shared memory, ){2}shared memory$/,
     );
     // eslint-disable-next-line no-control-regex -- the point: no terminal, no control characters
     expect(stdout).not.to.match(/\u001B/);

@@ -3,13 +3,15 @@ import { Command } from "commander";
 
 import { AGENT_CONFIG } from "../../../agent/env.ts";
 import { addConfigOptions } from "../../../cli/config-options.ts";
+import type { ConfigSchema } from "../../../common/env.ts";
 import { SIDECAR_CONFIG } from "../../../sidecar/env.ts";
 
 describe("addConfigOptions()", function () {
-  for (const [process, schema] of Object.entries({
+  const schemas: Readonly<Record<string, ConfigSchema>> = {
     agent: AGENT_CONFIG,
     sidecar: SIDECAR_CONFIG,
-  })) {
+  };
+  for (const [process, schema] of Object.entries(schemas)) {
     it(`should give one option per setting of the ${process}, by its name in the schema`, function () {
       const command = new Command().exitOverride();
       addConfigOptions(command, schema);
