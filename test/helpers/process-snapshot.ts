@@ -6,6 +6,8 @@ export interface ProcessSnapshot {
   /** Mappings of memfds; a stream has several. */
   readonly memfdMappings: number;
   readonly threads: number;
+  /** Resident, files of programs included. */
+  readonly residentBytes: number;
   /** Resident, private to the process. */
   readonly anonymousBytes: number;
   /** Resident, shared: each page divided by the number of its users. */
@@ -21,6 +23,7 @@ export function snapshotProcess(pid: number): ProcessSnapshot {
     fds: readdirSync(`/proc/${pid}/fd`).length,
     memfdMappings: readFileSync(`/proc/${pid}/maps`, "utf8").split("/memfd:").length - 1,
     threads: readdirSync(`/proc/${pid}/task`).length,
+    residentBytes: kilobytes("Rss") * 1024,
     anonymousBytes: kilobytes("Anonymous") * 1024,
     sharedBytes: kilobytes("Pss_Shmem") * 1024,
   };

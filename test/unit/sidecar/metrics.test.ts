@@ -19,6 +19,8 @@ import { SidecarMetrics } from "../../../sidecar/metrics.ts";
 import { skipBecause } from "../../helpers/skip.ts";
 import { countersOf } from "./fakes.ts";
 
+const PROMTOOL = "promtool";
+
 function snapshot(part: Partial<MetricsSnapshot> = {}): MetricsSnapshot {
   const ends = Object.fromEntries(SESSION_END_REASONS.map((reason) => [reason, 0]));
   return {
@@ -37,7 +39,7 @@ describe("SidecarMetrics#text()", function () {
   it("should give Prometheus's own checker nothing to say", async function () {
     const text = await new SidecarMetrics(snapshot).text();
     try {
-      execFileSync("promtool", ["check", "metrics"], { input: text, encoding: "utf8" });
+      execFileSync(PROMTOOL, ["check", "metrics"], { input: text, encoding: "utf8" });
     } catch (err) {
       if ((err as NodeJS.ErrnoException).code === "ENOENT") skipBecause(this, "no promtool");
       throw new Error((err as { stderr?: string }).stderr, { cause: err });
