@@ -7,5 +7,5 @@ const address = process.env["SHIMMY_ADDRESS"] ?? "127.0.0.1";
 createServer((request, response) => {
   response.end(`hello, you asked for ${request.url} from ${request.socket.remoteAddress}\n`);
 }).listen(8080, address, () => {
-  console.log(`listening on ${address}:8080`);
+  process.stdout.write(`listening on ${address}:8080\n`);
 });
