@@ -14,8 +14,20 @@ export interface ReporterDeps {
 const MAX_ROWS = 60;
 /** Rows remembered; one without an open stream is forgotten beyond that. */
 const MAX_KNOWN_ROWS = 1024;
-/** Streams looked at for one report. */
-const MAX_STREAMS = 20_000;
+/** Streams looked at for one report, oldest first; beyond them only the sidecar's counters are whole. */
+const MAX_STREAMS = 4096;
+/** Native counters that stay as they are exactly while nothing of a report's rows changes. */
+const ACTIVITY = [
+  "active_shm",
+  "active_tcp",
+  "outbound_shm",
+  "outbound_tcp",
+  "inbound_shm",
+  "bytes_to_shm",
+  "bytes_from_shm",
+  "bytes_to_tcp",
+  "bytes_from_tcp",
+] as const;
 /** Peer of the row that sums up what has no row of its own. */
 const OTHERS = "others";
 
@@ -37,6 +49,7 @@ export class Reporter {
   readonly #deps: ReporterDeps;
   readonly #rows = new Map<string, Row>();
   #seen = new Map<number, Seen>();
+  #activity = "";
 
   constructor(deps: ReporterDeps) {
     this.#deps = deps;
@@ -45,7 +58,10 @@ export class Reporter {
   /** Looks at the streams, and says what there was since the sidecar started. */
   report(): ReportMessage {
     const { values, fallbacks } = this.#deps.relay.counters();
-    this.#sample((values.get("active_shm") ?? 0) + (values.get("active_tcp") ?? 0));
+    // Listing streams asks the relay's threads: a sidecar that carries nothing leaves them asleep.
+    const activity = ACTIVITY.map((name) => values.get(name) ?? 0).join();
+    if (activity !== this.#activity) this.#sample();
+    this.#activity = activity;
     return {
       type: "report",
       streams: this.#bounded(),
@@ -54,12 +70,12 @@ export class Reporter {
     };
   }
 
-  #sample(open: number): void {
+  #sample(): void {
     for (const row of this.#rows.values()) row.open = 0;
-    // Listing streams asks the relay's threads; a sidecar without streams leaves them asleep.
-    const streams = open === 0 ? [] : this.#deps.relay.streams(MAX_STREAMS);
     const seen = new Map<number, Seen>();
-    for (const stream of streams) seen.set(stream.id, this.#add(stream));
+    for (const stream of this.#deps.relay.streams(MAX_STREAMS)) {
+      seen.set(stream.id, this.#add(stream));
+    }
     this.#seen = seen;
     this.#forgetRows();
   }

@@ -3,7 +3,7 @@
  * process and before everything else: what is loaded first has filled a larger heap already.
  *
  * Measured with Node 24 on a sidecar from dist/, idle and after 300 scrapes, anonymous memory:
- * 27.5 and 29.6 MiB without, 21.4 and 21.9 with these flags. Bytes of connections are moved by
+ * 26.1 and 28.1 MiB without, 21.4 and 21.3 with these flags (medians of three). Bytes of connections are moved by
  * native threads, so slower JavaScript costs them nothing.
  */
 import { setFlagsFromString } from "node:v8";

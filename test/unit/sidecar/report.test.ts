@@ -35,7 +35,8 @@ describe("Reporter#report()", function () {
 
   function open(...streams: RelayStreamInfo[]): void {
     relay.open = streams;
-    relay.values = { active_shm: streams.length, active_tcp: 0 };
+    const bytes = streams.reduce((sum, { bytesToPeer }) => sum + bytesToPeer, 0);
+    relay.values = { active_shm: streams.length, bytes_to_shm: bytes };
   }
 
   it("should add up streams of one peer, service, transport and direction", function () {
@@ -77,9 +78,19 @@ describe("Reporter#report()", function () {
     expect(reporter.report().streams[0]).to.include({ open: 0, opened: 2, bytesSent: 26 });
   });
 
-  it("should not ask the relay's threads when nothing is open", function () {
-    relay.open = [stream(1)];
-    expect(reporter.report().streams).to.deep.equal([]);
+  it("should not ask the relay's threads when nothing has moved", function () {
+    let asked = 0;
+    relay.streams = () => {
+      asked += 1;
+      return relay.open;
+    };
+    open(stream(1, { bytesToPeer: 1 }));
+    const first = reporter.report();
+    expect(reporter.report()).to.deep.equal(first);
+    expect(asked).to.equal(1);
+    open(stream(1, { bytesToPeer: 2 }));
+    expect(reporter.report().streams[0]).to.include({ bytesSent: 2 });
+    expect(asked).to.equal(2);
   });
 
   it("should name sessions, and fallbacks that happened", function () {
