@@ -1,4 +1,5 @@
 import { expect } from "chai";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync, readlinkSync, openSync } from "node:fs";
 import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
@@ -370,6 +371,14 @@ describe("Relay", function () {
       ];
       for (const call of calls) expect(codeOf(call)).to.equal("SHIMMY_ERR_CLOSED");
     });
+
+    for (const how of ["process.exit", "unref"]) {
+      it(`should happen by itself when the process leaves by ${how} while bytes move`, async function () {
+        const fixture = join(import.meta.dirname, "../fixtures/relay-exit.ts");
+        const child = spawn(process.execPath, [fixture, how], { stdio: "inherit" });
+        expect(await once(child, "close")).to.deep.equal([0, null]);
+      });
+    }
 
     it("should happen by itself when its worker is terminated", async function () {
       const worker = new Worker(join(import.meta.dirname, "../fixtures/relay-worker.ts"));

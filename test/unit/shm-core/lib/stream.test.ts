@@ -45,6 +45,23 @@ async function readAll(stream: Stream): Promise<Buffer> {
   return Buffer.concat(chunks);
 }
 
+/** Attaches an end and uses both; returns the codes of what failed. */
+async function codesOfUse(peer: Stream, attach: () => Stream): Promise<string[]> {
+  const buffer = Buffer.alloc(SMALL);
+  const codes: (string | undefined)[] = [];
+  const use = async (end: Stream): Promise<void> => {
+    codes.push(await codeOf(() => end.writeSync(buffer)));
+    codes.push(await codeOf(() => end.readSync(buffer)));
+  };
+  let attached: Stream | undefined;
+  codes.push(await codeOf(() => (attached = attach())));
+  await use(peer);
+  if (attached !== undefined) await use(attached);
+  await use(peer);
+  attached?.close();
+  return codes.filter((code) => code !== undefined);
+}
+
 describe("streams", function () {
   let open: Stream[];
   let fdsBefore: number;
@@ -317,6 +334,20 @@ describe("streams", function () {
         );
       });
     }
+
+    it("should survive a state with any byte changed", async function () {
+      for (let offset = 0; offset < HANDOVER_BYTES; offset++) {
+        const [a, b] = streamPair({ capacityBytes: SMALL });
+        a.writeSync(Buffer.from("to b"));
+        b.writeSync(Buffer.from("to a"));
+        const { fds, state } = b.detach();
+        state.writeUInt8(state.readUInt8(offset) ^ 0xff, offset);
+        const codes = await codesOfUse(a, () => Stream.attach(fds, state));
+        const expected = ["SHIMMY_ERR_STREAM_BROKEN", "SHIMMY_ERR_STREAM_RESET"];
+        expect([...expected, "SHIMMY_ERR_PEER_DIED"]).to.include.members(codes);
+        a.close();
+      }
+    });
 
     it("should refuse descriptors that are not a stream's", async function () {
       const [, b] = pair();
