@@ -24,7 +24,7 @@ void Inbound::Begin() {
   if (rule == worker_.delivery.end()) return Fail(RefuseReason::kNotGranted);
   SocketAddress address;
   if (!ParseAddress(rule->second, open_.port, &address)) return Fail(RefuseReason::kAppRefused);
-  switch (ConnectTcp(address, &app_)) {
+  switch (ConnectToApp(address, &app_)) {
     case ConnectState::kDone: return Connected();
     case ConnectState::kFailed: return Fail(RefuseReason::kAppRefused);
     case ConnectState::kPending: break;

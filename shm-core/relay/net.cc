@@ -60,10 +60,26 @@ int ListenTcp(const SocketAddress& address, uint16_t* bound_port) {
   return fd.Release();
 }
 
-ConnectState ConnectTcp(const SocketAddress& address, UniqueFd* fd) {
+namespace {
+
+bool OpenTcp(const SocketAddress& address, UniqueFd* fd) {
   fd->Reset(socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  if (!fd->valid()) return ConnectState::kFailed;
+  if (!fd->valid()) return false;
   SetOption(fd->get(), IPPROTO_TCP, TCP_NODELAY, 1);
+  return true;
+}
+
+// The port is chosen by connect(), which knows that one port may serve several destinations.
+void BindToHost(const SocketAddress& address, int fd) {
+  SetOption(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+  sockaddr_storage host = address.storage;
+  if (host.ss_family == AF_INET) reinterpret_cast<sockaddr_in*>(&host)->sin_port = 0;
+  if (host.ss_family == AF_INET6) reinterpret_cast<sockaddr_in6*>(&host)->sin6_port = 0;
+  // An address that is not of this machine cannot be bound, and does not look local anyway.
+  static_cast<void>(bind(fd, reinterpret_cast<const sockaddr*>(&host), address.length));
+}
+
+ConnectState Connect(const SocketAddress& address, UniqueFd* fd) {
   const int result =
       connect(fd->get(), reinterpret_cast<const sockaddr*>(&address.storage), address.length);
   if (result == 0) return ConnectState::kDone;
@@ -77,6 +93,18 @@ ConnectState ConnectTcp(const SocketAddress& address, UniqueFd* fd) {
   if (ConnectError(fd->get()) == 0) return ConnectState::kDone;
   fd->Reset();
   return ConnectState::kFailed;
+}
+
+}  // namespace
+
+ConnectState ConnectTcp(const SocketAddress& address, UniqueFd* fd) {
+  return OpenTcp(address, fd) ? Connect(address, fd) : ConnectState::kFailed;
+}
+
+ConnectState ConnectToApp(const SocketAddress& address, UniqueFd* fd) {
+  if (!OpenTcp(address, fd)) return ConnectState::kFailed;
+  BindToHost(address, fd->get());
+  return Connect(address, fd);
 }
 
 int ConnectError(int fd) {

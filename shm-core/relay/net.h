@@ -27,6 +27,10 @@ enum class ConnectState : uint8_t { kDone, kPending, kFailed };
 // Starts to connect; `*fd` is valid unless the state is kFailed.
 [[nodiscard]] ConnectState ConnectTcp(const SocketAddress& address, UniqueFd* fd);
 
+// The same, to an application of this machine, which sees the very address as its client's: of all
+// of 127.0.0.0/8 the kernel would make 127.0.0.1, which applications trust.
+[[nodiscard]] ConnectState ConnectToApp(const SocketAddress& address, UniqueFd* fd);
+
 // The outcome of a pending connect, once the fd became writable: 0 or an errno.
 [[nodiscard]] int ConnectError(int fd);
 
