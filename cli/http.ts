@@ -4,6 +4,11 @@ import { request } from "node:http";
 export type HttpSource =
   { readonly url: string } | { readonly socketPath: string; readonly path: string };
 
+/** An address and port as they stand in a URL. */
+export function formatHost(address: string, port: number): string {
+  return `${address.includes(":") ? `[${address}]` : address}:${port}`;
+}
+
 const TIMEOUT_MS = 2000;
 const MAX_REPLY_BYTES = 64 * 1024 * 1024;
 

@@ -44,10 +44,12 @@ export class Screen implements Disposable {
 
   /** Shows lines from the top; what does not fit is cut. */
   show(lines: readonly string[]): void {
-    const { rows = 24, columns = 80 } = this.#streams.stdout;
+    const { stdout } = this.#streams;
+    // A terminal that does not know its size says 0.
+    const [rows, columns] = [stdout.rows || 24, stdout.columns || 80];
     const fitting = lines.slice(0, rows - 1).map((line) => line.slice(0, columns));
     const text = fitting.map((line) => `${line}${CLEAR_LINE_END}\n`).join("");
-    this.#streams.stdout.write(HOME + text + CLEAR_BELOW);
+    stdout.write(HOME + text + CLEAR_BELOW);
   }
 
   [Symbol.dispose](): void {

@@ -3,7 +3,7 @@ import { extname, join } from "node:path";
 import { stringify } from "yaml";
 
 import { ADMIN_SOCKET, FD_SOCKET, podDirectory } from "../../agent/api.ts";
-import { getText } from "../http.ts";
+import { formatHost, getText } from "../http.ts";
 import type { ManagedProcess, OutputStream } from "./managed-process.ts";
 import { waitUntil } from "./wait.ts";
 import type { Workspace } from "./workspace.ts";
@@ -78,7 +78,7 @@ export class Mesh {
 
   /** URL of the admin pages of a pod's sidecar. */
   adminUrl(pod: string): string {
-    return `http://${this.#pod(pod).address}:${ADMIN_PORT}`;
+    return `http://${formatHost(this.#pod(pod).address, ADMIN_PORT)}`;
   }
 
   /**
@@ -92,7 +92,7 @@ export class Mesh {
     const sidecar = this.#startSelf(`sidecar of ${name}`, "sidecar", {
       SHIMMY_POD: `${NAMESPACE}/${name}`,
       SHIMMY_AGENT_DIR: podDirectory(this.#workspace.path("run"), { namespace: NAMESPACE, name }),
-      SHIMMY_ADMIN_ADDRESS: `${address}:${ADMIN_PORT}`,
+      SHIMMY_ADMIN_ADDRESS: formatHost(address, ADMIN_PORT),
       SHIMMY_DRAIN_TIMEOUT: "0",
       ...(upstreams === "" ? {} : { SHIMMY_UPSTREAMS: upstreams }),
       ...(listenAddress === undefined ? {} : { SHIMMY_LISTEN_ADDRESSES: listenAddress }),

@@ -5,7 +5,7 @@ import type {
   SessionsReply,
   StreamsReply,
 } from "../../agent/api.ts";
-import { getJson } from "../http.ts";
+import { formatHost, getJson } from "../http.ts";
 import { readTraffic, type PodTraffic } from "../traffic.ts";
 
 /** What `shimmy top` shows, and `--json` prints. */
@@ -53,12 +53,8 @@ async function trafficOf(pods: PodsReply["pods"], adminPort: number): Promise<Po
   const reachable = pods.filter(({ connected }) => connected);
   const all = await Promise.all(
     reachable.map(({ namespace, name, addresses: [address = ""] }) =>
-      readTraffic(`${namespace}/${name}`, adminUrl(address, adminPort)),
+      readTraffic(`${namespace}/${name}`, `http://${formatHost(address, adminPort)}`),
     ),
   );
   return all.filter((traffic) => traffic !== undefined);
-}
-
-function adminUrl(address: string, port: number): string {
-  return `http://${address.includes(":") ? `[${address}]` : address}:${port}`;
 }
