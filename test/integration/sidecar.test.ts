@@ -167,6 +167,43 @@ describe("sidecar", function () {
     });
   });
 
+  it("should reset streams whose grant is taken back, and go on over TCP", async function () {
+    await connected(1);
+    const socket = await openConnection();
+    const cut = once(socket.resume(), "error").catch((err: unknown) => err);
+    mesh.writeCatalog({ deny: [{ from: "default/client", to: "default/web" }] });
+    const revoked = performance.now();
+    expect(await cut).to.satisfy(([err]: [NodeJS.ErrnoException]) => err.code === "ECONNRESET");
+    expect(performance.now() - revoked).to.be.below(5000);
+    expect(await curl()).to.equal("hello");
+    const { shm, tcp, fallbacks } = await mesh.carried("client");
+    expect({ shm, tcp, fallbacks }).to.deep.equal({
+      shm: 1,
+      tcp: 1,
+      fallbacks: { policy_denied: 1 },
+    });
+    const metrics = await mesh.metrics("client");
+    expect(metrics.sum("shimmy_connection_ends_total", { reason: "revoked" })).to.equal(1);
+  });
+
+  it("should do without a peer's sidecar, and use the next one", async function () {
+    await connected(1);
+    const socket = await openConnection();
+    const cut = once(socket.resume(), "error").catch((err: unknown) => err);
+    await mesh.kill("server");
+    await cut;
+    expect(await curl()).to.equal("hello");
+    expect((await mesh.carried("client")).tcp).to.equal(1);
+    const metrics = await mesh.metrics("client");
+    expect(metrics.sum("shimmy_session_ends_total", { reason: "peer_gone" })).to.equal(1);
+
+    await mesh.startSidecar("server");
+    await eventually("shared memory to be used again", async () => {
+      expect(await curl()).to.equal("hello");
+      return (await mesh.carried("client")).shm > 0;
+    });
+  });
+
   describe("told to stop", function () {
     it("should not be ready, refuse connections, and wait for those there are", async function () {
       await connected(1);

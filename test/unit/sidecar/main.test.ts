@@ -1,9 +1,10 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 import { expect } from "chai";
 
+import { PACKAGE_ROOT } from "../../../common/version.ts";
 import { statusError } from "../../../shm-core/lib/status.ts";
 import { resolveSidecarConfig } from "../../../sidecar/env.ts";
 import { runSidecar, type RunningSidecar } from "../../../sidecar/main.ts";
@@ -135,6 +136,13 @@ describe("runSidecar()", function () {
       const reply = await fetchFrom(sidecar, `/v1/streams?limit=${limit}`);
       expect(reply.status).to.equal(400);
     }
+  });
+
+  it("should have the paths that docs/reference/admin.md lists, and no other", async function () {
+    const text = readFileSync(join(PACKAGE_ROOT, "docs/reference/admin.md"), "utf8");
+    const documented = [...text.matchAll(/^\| `(\/[^`]*)`/gm)].map(([, path]) => path);
+    const { message } = await read<{ message: string }>(await start(), "/");
+    expect(message).to.equal(`no such path, there are ${documented.join(" ")}`);
   });
 
   it("should give the relay its settings", async function () {
