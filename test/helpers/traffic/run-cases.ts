@@ -22,32 +22,45 @@ export interface TrafficPair {
 
 let lastId = 0;
 
+/** All ports. */
+export const ALL_PORTS: readonly number[] = Array.from({ length: PORT_COUNT }, (_, port) => port);
+
 /**
  * Runs connections, each on a port that no other one uses at that time: the server knows by the
  * port which script to follow, so that scripts need not begin with a byte.
  *
+ * @param ports - Which ports to use, from 0.
  * @returns The records, in the order of the cases.
  */
 export async function runCases(
-  { client, server }: TrafficPair,
+  pair: TrafficPair,
   route: Route,
   cases: readonly TrafficCase[],
+  ports: readonly number[] = ALL_PORTS,
 ): Promise<CaseRecords[]> {
   const records: CaseRecords[] = [];
-  let next = 0;
-  const runOnPort = async (index: number): Promise<void> => {
-    for (let number = next++; number < cases.length; number = next++) {
-      const traffic = cases[number];
-      if (traffic === undefined) return;
-      const id = ++lastId;
-      const armed = await server.arm(id, SERVER_PORT + index, traffic.server);
-      const clientRecord = await client.run(id, route.target(index), traffic.client);
-      server.disarm(id);
-      records[number] = { client: clientRecord, server: await armed.record };
+  const queue = cases.entries();
+  const runOnPort = async (port: number): Promise<void> => {
+    for (const [number, traffic] of queue) {
+      records[number] = await runCase(pair, route, traffic, port);
     }
   };
-  await Promise.all(Array.from({ length: PORT_COUNT }, (_, index) => runOnPort(index)));
+  await Promise.all(ports.map(runOnPort));
   return records;
+}
+
+/** Runs one connection on a port that is free. */
+export async function runCase(
+  { client, server }: TrafficPair,
+  route: Route,
+  traffic: TrafficCase,
+  port: number,
+): Promise<CaseRecords> {
+  const id = ++lastId;
+  const armed = await server.arm(id, SERVER_PORT + port, traffic.server);
+  const clientRecord = await client.run(id, route.target(port), traffic.client);
+  server.disarm(id);
+  return { client: clientRecord, server: await armed.record };
 }
 
 /** The way without Shimmy. */
