@@ -10,11 +10,6 @@ Inbound::Inbound(Worker* worker, Session* session, InboundOpen open)
   worker_.shared().connections.fetch_add(1, std::memory_order_relaxed);
 }
 
-Inbound::~Inbound() {
-  // SYNC connections (relaxed): a limit, nothing is ordered by it.
-  worker_.shared().connections.fetch_sub(1, std::memory_order_relaxed);
-}
-
 void Inbound::Begin() {
   if (worker_.is_draining) return Fail(RefuseReason::kDraining);
   // SYNC connections (relaxed): a limit, nothing is ordered by it.
@@ -93,8 +88,11 @@ void Inbound::Fail(RefuseReason reason) {
   Finish();
 }
 
-void Inbound::Abort(EndReason) {
-  if (session_ != nullptr) return Fail(RefuseReason::kDraining);
+void Inbound::Abort(EndReason reason) {
+  const bool is_revoked = reason == EndReason::kRevoked;
+  if (session_ != nullptr) {
+    return Fail(is_revoked ? RefuseReason::kNotGranted : RefuseReason::kDraining);
+  }
   Finish();
 }
 
@@ -103,9 +101,13 @@ void Inbound::Finish() {
   is_finished_ = true;
   DropOwnHalf(&worker_.shared(), &open_.pair.mine);
   DropPeerHalf(&worker_.shared(), &open_.pair.peer);
+  if (app_.valid()) worker_.Forget(app_.get());
+  if (open_.doorbell.valid()) worker_.Forget(open_.doorbell.get());
   app_.Reset();
   open_.doorbell.Reset();
   open_.half_fd.Reset();
+  // SYNC connections (relaxed): a limit, nothing is ordered by it.
+  worker_.shared().connections.fetch_sub(1, std::memory_order_relaxed);
   worker_.Retire(this);
 }
 

@@ -22,10 +22,13 @@ struct InboundOpen {
 class Inbound final : public Task {
  public:
   Inbound(Worker* worker, Session* session, InboundOpen open);
-  ~Inbound() override;
   void Begin();
   void Abort(EndReason reason) override;
   [[nodiscard]] Inbound* AsInbound() override { return this; }
+  [[nodiscard]] bool IsConnection() const override { return true; }
+  [[nodiscard]] bool IsUnder(const std::string& session, const Grant& grant) const override {
+    return session_id_ == session && open_.service == grant.service && open_.port == grant.port;
+  }
   // The session is gone: so is the wish for a stream.
   void ForgetSession() { session_ = nullptr; }
   [[nodiscard]] const std::string& session_id() const { return session_id_; }

@@ -52,6 +52,7 @@ void Listener::Take(UniqueFd app) {
 }
 
 void Listener::Abort(EndReason) {
+  worker_.Forget(fd_.get());
   fd_.Reset();
   worker_.Retire(this);
 }

@@ -70,11 +70,6 @@ Outbound::Outbound(Worker* worker, SessionWaits* waits, int listener, UniqueFd a
   worker_.shared().connections.fetch_add(1, std::memory_order_relaxed);
 }
 
-Outbound::~Outbound() {
-  // SYNC connections (relaxed): a limit, nothing is ordered by it.
-  worker_.shared().connections.fetch_sub(1, std::memory_order_relaxed);
-}
-
 Session* Outbound::FindSession() const {
   const auto found = worker_.sessions_by_pod.find(choice_.endpoint.pod);
   return found == worker_.sessions_by_pod.end() ? nullptr : found->second;
@@ -187,7 +182,7 @@ void Outbound::OnTimer(uint64_t now) {
   if (state == State::kParked) return GoTcp(FallbackReason::kAgentUnavailable);
   if (state == State::kOpening) return GoTcp(FallbackReason::kPeerRefused);
   // A TCP connect that takes too long counts against the endpoint.
-  remote_.Reset();
+  CloseRemote();
   worker_.shared().table.Fail(choice_.state, now);
   tried_.push_back(choice_.state);
   choice_.state = nullptr;
@@ -256,9 +251,15 @@ void Outbound::Failed() {
   Finish();
 }
 
+bool Outbound::IsUnder(const std::string& session, const Grant& grant) const {
+  return state_ == State::kOpening && session_ != nullptr && session_->init().id == session &&
+         choice_.service == grant.service && choice_.endpoint.port == grant.port;
+}
+
 void Outbound::Abort(EndReason reason) {
   if (state_ == State::kDone) return;
   LeaveWaits();
+  if (reason == EndReason::kRevoked) return GoTcp(FallbackReason::kPolicyDenied);
   worker_.counters().AddEnd(reason);
   Finish();
 }
@@ -268,8 +269,15 @@ void Outbound::Finish() {
   state_ = State::kDone;
   if (choice_.state != nullptr) worker_.shared().table.Release(choice_.state);
   CloseWithReset(&app_);
-  remote_.Reset();
+  CloseRemote();
+  // SYNC connections (relaxed): a limit, nothing is ordered by it.
+  worker_.shared().connections.fetch_sub(1, std::memory_order_relaxed);
   worker_.Retire(this);
+}
+
+void Outbound::CloseRemote() {
+  if (remote_.valid()) worker_.Forget(remote_.get());
+  remote_.Reset();
 }
 
 }  // namespace shimmy::relay

@@ -38,7 +38,6 @@ class SessionWaits final : public SessionListener {
 class Outbound final : public Task, public OpenWaiter {
  public:
   Outbound(Worker* worker, SessionWaits* waits, int listener, UniqueFd app);
-  ~Outbound() override;
 
   void TryNext();
   void OnSessionReady();
@@ -49,6 +48,8 @@ class Outbound final : public Task, public OpenWaiter {
   void OnNoStream(FallbackReason reason) override;
   void OnTimer(uint64_t now) override;
   void Abort(EndReason reason) override;
+  [[nodiscard]] bool IsConnection() const override { return true; }
+  [[nodiscard]] bool IsUnder(const std::string& session, const Grant& grant) const override;
 
  private:
   enum class State : uint8_t { kChoosing, kParked, kOpening, kConnecting, kDone };
@@ -66,6 +67,7 @@ class Outbound final : public Task, public OpenWaiter {
   void TcpConnected();
   void Failed();
   void Finish();
+  void CloseRemote();
   void LeaveWaits();
   [[nodiscard]] Session* FindSession() const;
 

@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 
@@ -96,6 +97,7 @@ void Session::End(SessionEndReason reason) {
   if (by_pod != worker_.sessions_by_pod.end() && by_pod->second == this) {
     worker_.sessions_by_pod.erase(by_pod);
   }
+  worker_.Forget(fd_.get());
   fd_.Reset();
   worker_.ForEachTask([this](Task* task) {
     Inbound* const inbound = task->AsInbound();
@@ -226,7 +228,7 @@ bool Session::HandleHello(const HelloMessage& hello, UniqueFd fd) {
   if (status == WelcomeStatus::kOk) {
     peer_max_streams_ = hello.max_streams;
     peer_max_bytes_ = hello.max_total_bytes;
-    peer_ring_limit = hello.max_ring_bytes;
+    peer_ring_limit = std::bit_floor(hello.max_ring_bytes);  // PEER: rings are powers of two
     BecomeReadyIfGreeted();
     return true;
   }
@@ -280,16 +282,17 @@ void Session::OnTimer(uint64_t now) {
   if (!kept_.empty()) worker_.SetTimer(this, now + kKeepPairsForNs);
 }
 
-int Session::TrySend(const Outgoing& out) {
-  iovec part{const_cast<unsigned char*>(out.bytes.data()), out.bytes.size()};
+// Returns 0 or an errno. The fds are borrowed; those below 0 are left out.
+int Session::TrySend(const void* bytes, size_t length, int fd0, int fd1) {
+  iovec part{const_cast<void*>(bytes), length};
   alignas(cmsghdr) unsigned char control[CMSG_SPACE(kMaxMessageFds * sizeof(int))] = {};
   msghdr header{};
   header.msg_iov = &part;
   header.msg_iovlen = 1;
   int fds[kMaxMessageFds];
   size_t count = 0;
-  for (const UniqueFd& fd : out.fds) {
-    if (fd.valid()) fds[count++] = fd.get();
+  for (const int fd : {fd0, fd1}) {
+    if (fd >= 0) fds[count++] = fd;
   }
   if (count > 0) {
     header.msg_control = control;
@@ -306,20 +309,21 @@ int Session::TrySend(const Outgoing& out) {
 
 // Sends, or queues behind what waits. The fds stay the caller's. False: the session ended.
 bool Session::Send(const void* bytes, size_t length, int fd0, int fd1) {
-  Outgoing out;
-  const auto* from = static_cast<const unsigned char*>(bytes);
-  out.bytes.assign(from, from + length);
-  if (fd0 >= 0) out.fds[0].Reset(fcntl(fd0, F_DUPFD_CLOEXEC, 0));
-  if (fd1 >= 0) out.fds[1].Reset(fcntl(fd1, F_DUPFD_CLOEXEC, 0));
   if (outgoing_.empty()) {
-    const int error = TrySend(out);
+    const int error = TrySend(bytes, length, fd0, fd1);
     if (error == 0) return true;
     if (error != EAGAIN && error != ENOBUFS && error != ETOOMANYREFS) {
       End(SessionEndReason::kPeerGone);
       return false;
     }
   }
-  if (outgoing_.size() >= kMaxOutgoing) {
+  Outgoing out;
+  const auto* from = static_cast<const unsigned char*>(bytes);
+  out.bytes.assign(from, from + length);
+  if (fd0 >= 0) out.fds[0].Reset(fcntl(fd0, F_DUPFD_CLOEXEC, 0));
+  if (fd1 >= 0) out.fds[1].Reset(fcntl(fd1, F_DUPFD_CLOEXEC, 0));
+  const bool has_fds = out.fds[0].valid() == (fd0 >= 0) && out.fds[1].valid() == (fd1 >= 0);
+  if (outgoing_.size() >= kMaxOutgoing || !has_fds) {
     End(SessionEndReason::kLimit);
     return false;
   }
@@ -330,7 +334,9 @@ bool Session::Send(const void* bytes, size_t length, int fd0, int fd1) {
 
 void Session::Flush() {
   while (!outgoing_.empty()) {
-    const int error = TrySend(outgoing_.front());
+    const Outgoing& out = outgoing_.front();
+    const int error =
+        TrySend(out.bytes.data(), out.bytes.size(), out.fds[0].get(), out.fds[1].get());
     if (error == EAGAIN || error == ENOBUFS || error == ETOOMANYREFS) return;
     if (error != 0) return End(SessionEndReason::kPeerGone);
     outgoing_.pop_front();

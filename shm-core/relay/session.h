@@ -122,7 +122,7 @@ class Session final : public Task {
   WelcomeStatus JudgeHello(const HelloMessage& hello, int fd) const;
 
   bool Send(const void* bytes, size_t length, int fd0 = -1, int fd1 = -1);
-  [[nodiscard]] int TrySend(const Outgoing& out);
+  [[nodiscard]] int TrySend(const void* bytes, size_t length, int fd0, int fd1);
   void Flush();
   void SendOpen(Waiting waiting);
   [[nodiscard]] bool TakeKeptPair(Pair* pair);

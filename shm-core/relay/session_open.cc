@@ -7,6 +7,20 @@
 
 namespace shimmy::relay {
 
+namespace {
+
+bool IsUnixSeqpacket(int fd) {
+  int type = 0;
+  int domain = 0;
+  socklen_t length = sizeof type;
+  if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &length) < 0) return false;
+  length = sizeof domain;
+  if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) < 0) return false;
+  return type == SOCK_SEQPACKET && domain == AF_UNIX;
+}
+
+}  // namespace
+
 // ---- the opener ----
 
 void Session::Open(OpenWaiter* waiter, const std::string& service, uint16_t port) {
@@ -31,6 +45,11 @@ void Session::Cancel(OpenWaiter* waiter) {
     entry.doorbell.Reset();  // tells the peer
     opened_pairs_.erase(entry.pair.id);
     DropPair(&entry.pair);
+    if (!entry.is_kept) return;
+    // Else the acceptor would park its side again for a pair that nobody will name any more.
+    PairMessage forget{HeaderOf<PairMessage>(MessageType::kForget), entry.pair.id, 0};
+    Send(&forget, sizeof forget);
+    return;
   }
 }
 
@@ -145,7 +164,10 @@ bool Session::HandleRefuse(const RefuseMessage& refuse) {
   Unanswered entry = std::move(found->second);
   unanswered_.erase(found);
   const auto reason = static_cast<RefuseReason>(refuse.reason);
-  if (refuse.reason < 1 || refuse.reason > static_cast<uint32_t>(RefuseReason::kUnknownPair)) {
+  // Only a kept pair can be unknown: else the answer would be the same OPEN again, for ever.
+  const bool is_known_reason =
+      refuse.reason >= 1 && refuse.reason <= static_cast<uint32_t>(RefuseReason::kUnknownPair);
+  if (!is_known_reason || (reason == RefuseReason::kUnknownPair && !entry.is_kept)) {
     if (entry.waiter != nullptr) entry.waiter->OnNoStream(FallbackReason::kPeerRefused);
     DropPair(&entry.pair);
     return false;
@@ -180,10 +202,8 @@ bool Session::HandleOpen(const Message& message, UniqueFd fds[kMaxMessageFds]) {
   in.is_kept = open.is_kept == 1;
   in.doorbell = std::move(fds[0]);
   in.pair.id = open.pair;
-  int type = 0;
-  socklen_t length = sizeof type;
-  if (getsockopt(in.doorbell.get(), SOL_SOCKET, SO_TYPE, &type, &length) < 0 ||
-      type != SOCK_SEQPACKET) {
+  if (!IsUnixSeqpacket(in.doorbell.get()) ||
+      RelaySys::SetSendBuffer(in.doorbell.get(), worker_.shared().sizes.normal) < 0) {
     End(SessionEndReason::kBadFd);
     return true;
   }
@@ -191,10 +211,12 @@ bool Session::HandleOpen(const Message& message, UniqueFd fds[kMaxMessageFds]) {
     Refuse(open.id, reason);
     return true;
   };
+  const bool is_over_limit = streams + being_accepted_ > worker_.options().max_streams_per_peer;
   if (in.is_kept) {
     const auto parked = parked_.find(open.pair);
     if (parked == parked_.end()) return refuse(RefuseReason::kUnknownPair);
     if (!IsGranted(in.service, in.port)) return refuse(RefuseReason::kNotGranted);
+    if (is_over_limit) return refuse(RefuseReason::kLimit);
     in.pair = parked->second;
     parked_.erase(parked);
     in.pair.mine.start = in.pair.tail;
@@ -203,9 +225,7 @@ bool Session::HandleOpen(const Message& message, UniqueFd fds[kMaxMessageFds]) {
   } else {
     if (accepted_pairs_.contains(open.pair) || parked_.contains(open.pair)) return false;
     if (!IsGranted(in.service, in.port)) return refuse(RefuseReason::kNotGranted);  // S3
-    if (streams + being_accepted_ > worker_.options().max_streams_per_peer) {
-      return refuse(RefuseReason::kLimit);
-    }
+    if (is_over_limit) return refuse(RefuseReason::kLimit);
     HalfBounds bounds;
     bounds.page_bytes = worker_.shared().page_bytes;
     bounds.max_capacity = worker_.options().max_ring_bytes;
@@ -316,7 +336,11 @@ void Session::ReleaseAccepted(const Pair& pair, bool is_reusable) {
 }
 
 void Session::ParkAgain(const Pair& pair) {
-  accepted_pairs_.erase(pair.id);
+  const auto found = accepted_pairs_.find(pair.id);
+  const bool is_wanted = found != accepted_pairs_.end() && found->second;
+  if (found != accepted_pairs_.end()) accepted_pairs_.erase(found);
+  Pair mine = pair;
+  if (!is_wanted) return DropPair(&mine);
   parked_[pair.id] = pair;
 }
 

@@ -98,7 +98,8 @@ bool StreamRelay::PollHot() {
 }
 
 bool StreamRelay::ArmHot() {
-  if (is_over_ || is_armed_ || peer_ended_) return false;
+  // An app that takes nothing has no use for bells; arming would find the same bytes for ever.
+  if (is_over_ || is_armed_ || peer_ended_ || !app_writable_) return false;
   const Status status = end_.Arm(bell_hung_);
   is_armed_ = status == Status::kWouldBlock;
   HarvestCounts();
@@ -151,7 +152,9 @@ void StreamRelay::AfterTurn(uint64_t now, bool has_moved) {
   if (has_moved) active_ns_ = now;
   if (app_ended_ && peer_ended_) return End(EndReason::kClosed);
   // Nothing will be read or sent that could tell: the other side is gone for good.
-  if (app_failed_ && (app_ended_ || is_plugged_)) return End(EndReason::kResetByApp);
+  if (app_failed_ && (app_ended_ || is_plugged_ || bell_closed_)) {
+    return End(EndReason::kResetByApp);
+  }
   if (bell_closed_ && peer_ended_) return End(EndReason::kResetByPeer);
   if (has_moved && is_grown_ && worker_.options().idle_timeout_ms == 0) {
     worker_.SetTimer(this, now + kShrinkAfterNs);
@@ -165,7 +168,8 @@ void StreamRelay::AfterTurn(uint64_t now, bool has_moved) {
 
 Status StreamRelay::PumpToPeer() {
   const uint64_t limit = bytes_to_peer_ + kTurnBytes;
-  while (app_readable_ && !app_ended_ && !is_plugged_ && !is_over_) {
+  // A peer that is gone takes nothing, and its doorbell is writable for ever.
+  while (app_readable_ && !app_ended_ && !is_plugged_ && !bell_closed_ && !is_over_) {
     if (bytes_to_peer_ >= limit) {
       worker_.Ready(this);
       return Status::kOk;
@@ -400,6 +404,8 @@ void StreamRelay::End(EndReason reason) {
   is_over_ = true;
   worker_.MakeCold(this);
   const bool is_orderly = reason == EndReason::kClosed && app_ended_ && peer_ended_;
+  worker_.Forget(init_.app.get());
+  worker_.Forget(init_.doorbell.get());
   if (is_orderly) {
     init_.app.Reset();
   } else {

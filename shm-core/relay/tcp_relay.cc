@@ -165,6 +165,8 @@ bool TcpRelay::Describe(uint64_t now, StreamInfo* out) const {
 void TcpRelay::End(EndReason reason) {
   if (is_over_) return;
   is_over_ = true;
+  worker_.Forget(app_.fd.get());
+  worker_.Forget(remote_.fd.get());
   if (reason == EndReason::kClosed) {
     app_.fd.Reset();
     remote_.fd.Reset();

@@ -140,6 +140,8 @@ class Worker {
   // ---- this thread only ----
   [[nodiscard]] bool Add(int fd, uint32_t events, Pollable* target);
   void Modify(int fd, uint32_t events, Pollable* target);
+  // Before an fd is closed: a duplicate that someone else holds would keep it in the set, and
+  // its events would find a task that is gone.
   void Forget(int fd);
 
   Task* Own(std::unique_ptr<Task> task);
