@@ -28,12 +28,12 @@ export interface AllocateOptions {
  */
 export async function allocateAddresses(
   ports: readonly (readonly number[])[],
-  { taken = [], canBind = probePort }: AllocateOptions = {},
+  { taken = [], canBind: probe = canBind }: AllocateOptions = {},
 ): Promise<string[]> {
   const candidates = Array.from({ length: LAST - FIRST + 1 }, (_, i) => `${PREFIX}${FIRST + i}`);
   const left = candidates.filter((address) => !taken.includes(address));
   const addresses: string[] = [];
-  for (const needed of ports) addresses.push(await takeAddress(left, needed, canBind));
+  for (const needed of ports) addresses.push(await takeAddress(left, needed, probe));
   return addresses;
 }
 
@@ -41,11 +41,11 @@ export async function allocateAddresses(
 async function takeAddress(
   left: string[],
   ports: readonly number[],
-  canBind: PortProbe,
+  probe: PortProbe,
 ): Promise<string> {
   for (let address = left.shift(); address !== undefined; address = left.shift()) {
     const candidate = address;
-    const free = await Promise.all(ports.map((port) => canBind(candidate, port)));
+    const free = await Promise.all(ports.map((port) => probe(candidate, port)));
     if (free.every(Boolean)) return candidate;
   }
   throw noneLeft(ports);
@@ -59,8 +59,8 @@ function noneLeft(ports: readonly number[]): ShimmyError {
   );
 }
 
-/** Binds a port for a moment. */
-function probePort(address: string, port: number): Promise<boolean> {
+/** Whether a port of an address can be bound: does so for a moment. */
+export function canBind(address: string, port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const server = createServer();
     server.once("error", () => {

@@ -1,5 +1,5 @@
 import { ShimmyError } from "../../common/errors.ts";
-import { allocateAddresses } from "../local/addresses.ts";
+import { allocateAddresses, canBind } from "../local/addresses.ts";
 import {
   describeEnding,
   endingExitCode,
@@ -33,7 +33,7 @@ interface Placed {
   process?: ManagedProcess;
 }
 
-const HINT_ADDRESS = "127.0.0.1";
+const LOOPBACK = "127.0.0.1";
 
 /** The programs of one `shimmy run`, with an agent and a sidecar for each. */
 export class LocalRun {
@@ -55,6 +55,7 @@ export class LocalRun {
    */
   async start(): Promise<void> {
     const { programs, workspace, isVerbose, say, onLine } = this.#options;
+    await requireFreePorts(programs);
     this.#placed = await place(programs);
     const mesh = await Mesh.start(workspace, {
       pods: this.#placed.map(toPod),
@@ -189,6 +190,20 @@ function toPod({ spec: { name, serves, calls }, address }: Placed): MeshPod {
   return { name, address, serves, upstreams: formatUpstreams(calls) };
 }
 
+/** A sidecar would say so too, but not whose port it is and what to do. */
+async function requireFreePorts(programs: readonly ProgramSpec[]): Promise<void> {
+  for (const { name, calls } of programs) {
+    for (const { name: service, localPort } of calls) {
+      if (await canBind(LOOPBACK, localPort)) continue;
+      throw new ShimmyError(
+        "SHIMMY_ERR_ADDRESS_IN_USE",
+        `${name} calls ${service} on local port ${localPort}, which another program has ` +
+          "(ss -ltnp shows which); choose another",
+      );
+    }
+  }
+}
+
 async function place(programs: readonly ProgramSpec[]): Promise<Placed[]> {
   const open = programs.filter(({ address }) => address === undefined);
   const needed = open.map(({ serves }) => [ADMIN_PORT, ...serves.map(({ port }) => port)]);
@@ -209,10 +224,10 @@ async function withHint(
   { name }: ProgramSpec,
   { address, port }: { address: string; port: number },
 ): Promise<unknown> {
-  if (!(err instanceof ShimmyError) || address === HINT_ADDRESS) return err;
-  if (!(await canConnect(HINT_ADDRESS, port))) return err;
+  if (!(err instanceof ShimmyError) || address === LOOPBACK) return err;
+  if (!(await canConnect(LOOPBACK, port))) return err;
   const hint =
-    `something accepts on ${HINT_ADDRESS}:${port}: if that is ${name}, ` +
+    `something accepts on ${LOOPBACK}:${port}: if that is ${name}, ` +
     `let it listen on \${ADDRESS} or give it that address`;
   return new ShimmyError(err.code, `${err.message}; ${hint}`, { cause: err });
 }

@@ -2,6 +2,7 @@ import { expect } from "chai";
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 
@@ -182,6 +183,17 @@ describe("the command line", function () {
       );
       expect(run.code).to.equal(1);
       expect(run.stderr).to.match(/^shimmy: web is needed by its callers; it ended with code 3/m);
+      expectNothingLeft();
+    });
+
+    it("should say whose local port is taken", async function () {
+      const server = createServer().listen(19410, "127.0.0.1");
+      await once(server, "listening");
+      const words = ["--serve", "web:8080", "true", "--call", "web:19410", "curl x"];
+      const run = await cli.run("run", ...words);
+      server.close();
+      expect(run.code).to.equal(1);
+      expect(run.stderr).to.match(/^shimmy: curl calls web on local port 19410, which another/);
       expectNothingLeft();
     });
 
