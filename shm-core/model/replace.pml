@@ -202,7 +202,11 @@ inline look() {
 #endif
 }
 
+#ifdef SECOND_TOO_EARLY                /* the peer holds the first, but does not read from it yet */
+#define CAN_REPLACE (replaces > 0 && !fin && !closed[OTHER] && nr[me] == 0)
+#else
 #define CAN_REPLACE (replaces > 0 && !fin && !closed[OTHER] && mem[NEWEST(HALF)] == number)
+#endif
 
 /* Satisfied(): takes a queued plug back. */
 inline satisfied() { d_step { if :: np[me] > 0 && !raised[me] -> raised[me] = 1; edge[me] = 1 :: else fi } }
@@ -241,12 +245,28 @@ inline replace() {
 #else
   STORE_FENCE(MOVED, 1);
 #endif
+#ifdef REPLACE_MAY_FAIL                /* ETOOMANYREFS: take it back */
+  if :: c = 1 :: c = 0 fi;
+  if
+  :: c ->
+     STORE_FENCE(MOVED, 0);
+#ifndef ROLL_BACK_WITHOUT_BELL
+     send(BELL);                       /* a Look() that found no REPLACE may have eaten all bells */
+#endif
+  :: else -> send(REPLACE); send(BELL)
+  fi;
+#else
   send(REPLACE);
 #ifndef NO_BELL_BEHIND_REPLACE
   send(BELL);
 #endif
 #endif
-  d_step { mine = 1 - mine; start = tail; gStart[me] = tail }
+#endif
+  if
+  :: c -> number--
+  :: else -> d_step { mine = 1 - mine; start = tail; gStart[me] = tail }
+  fi;
+  c = 0;
 #ifndef NO_UNPLUG_ON_REPLACE
   satisfied()
 #endif
@@ -308,7 +328,7 @@ s_sleep:
     }
     goto s_app;
 s_replaced:
-#ifdef PROMOTE                       /* the relay hands over to an app that holds the fd itself */
+#ifdef PROMOTE                        /* the relay hands over to an app that holds the fd itself */
     kind = LT;
 #endif
     /* the successor registers the fd: epoll reports what is there */
@@ -351,7 +371,12 @@ r_arm:
     n = FIONREAD;
     d_step { empty(buf[me]) -> wake = head; mem[MINE(WAKE)] = head }
     available();
-    atomic { f = mem[NEWEST(FIN)]; keep = (t != head || f -> 1 : 0) }
+    atomic {
+      f = mem[NEWEST(FIN)]; keep = (t != head || f -> 1 : 0);
+#ifdef RELAY_EATS_ALL
+      if :: kind == RELAY -> keep = 0 :: else fi
+#endif
+    }
     atomic {                                                            /* EatOld() */
       replaced = 0;
 #ifdef LAZY_RELAY
@@ -439,8 +464,10 @@ r_poll:
     available();
     if
     :: t != head -> goto r_load
-    :: t == head && (fin || plugged || hung) -> goto r_arm
-    :: t == head && !fin && !plugged && !hung -> goto s_app
+    :: t == head -> goto r_arm          /* for example because its application is silent */
+    :: t == head && !fin && !plugged && !hung ->
+progress_awake:
+       goto s_app
     fi;
 r_armed:                               /* kWouldBlock: the invariant is restored */
     if
