@@ -98,10 +98,11 @@ async function showComparison(scene: Scene, isQuick: boolean): Promise<void> {
     "",
     ...comparisonTable(comparisons),
     "",
-    "NO SIDECARS is wrk straight to nginx. The other two have two processes in between, as a mesh has:",
-    "Shimmy's own sidecars, first with TCP between them, then with shared memory. CONNECTIONS is the",
-    "sidecar's count of what carried SHIMMY's. A few seconds are a look, not a measurement:",
-    "`npm run bench` measures, against Envoy and others too (docs/benchmarks.md).",
+    "Answers have 17 bytes where no size is given. NO SIDECARS is wrk straight to nginx. The others",
+    "have two processes in between, as a mesh has: Shimmy's own sidecars, first with TCP between them,",
+    "then with shared memory. CONNECTIONS is the sidecar's count of what carried SHIMMY's. A few",
+    "seconds are a look, not a measurement: `npm run bench` measures, against Envoy and others too",
+    "(docs/benchmarks.md).",
   );
 }
 

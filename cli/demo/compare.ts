@@ -21,14 +21,10 @@ export interface Comparison {
 
 /** What the demo compares; the first one alone with `--quick`. */
 export const WORKLOADS: readonly Workload[] = [
-  { title: "17 B answers", path: "/hello", connections: 16, isConnectionPerRequest: false },
-  { title: "64 KiB answers", path: "/large", connections: 16, isConnectionPerRequest: false },
-  {
-    title: "17 B, a connection each",
-    path: "/hello",
-    connections: 16,
-    isConnectionPerRequest: true,
-  },
+  { title: "one at a time", path: "/hello", connections: 1, isConnectionPerRequest: false },
+  { title: "16 at a time", path: "/hello", connections: 16, isConnectionPerRequest: false },
+  { title: "16, 64 KiB each", path: "/large", connections: 16, isConnectionPerRequest: false },
+  { title: "16, new connections", path: "/hello", connections: 16, isConnectionPerRequest: true },
 ];
 
 const SECONDS = 1;

@@ -21,6 +21,7 @@ rm -rf "$directory"
 /** A process that outlives this one by as long as it takes to clean up after it. */
 export class Guard {
   readonly #child: ChildProcess;
+  readonly #ended: Promise<void>;
 
   /**
    * @param marker - `NAME=value` in the environment of every process of the run.
@@ -31,17 +32,21 @@ export class Guard {
       detached: true, // ctrl-C in the terminal is not meant for it
       stdio: ["pipe", "ignore", "ignore"],
     });
+    const { promise, resolve } = Promise.withResolvers<undefined>();
+    this.#ended = promise;
+    this.#child.once("exit", () => {
+      resolve(undefined);
+    });
     // Without a shell there is no guard, and everything else works.
-    this.#child.on("error", () => undefined);
+    this.#child.on("error", () => {
+      resolve(undefined);
+    });
     this.#child.stdin?.on("error", () => undefined);
   }
 
   /** Tells it that there is nothing to do. */
   async dismiss(): Promise<void> {
-    if (this.#child.pid === undefined || this.#child.exitCode !== null) return;
-    const { promise, resolve } = Promise.withResolvers<unknown>();
-    this.#child.once("exit", resolve);
     this.#child.stdin?.end("done\n");
-    await promise;
+    await this.#ended;
   }
 }

@@ -10,6 +10,7 @@ import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
+import { ShimmyError } from "../../common/errors.ts";
 import { Guard } from "./guard.ts";
 import { ManagedProcess, type ProcessOptions } from "./managed-process.ts";
 
@@ -47,8 +48,16 @@ export class Workspace {
     return join(this.directory, ...names);
   }
 
-  /** Starts a process. */
+  /**
+   * Starts a process.
+   *
+   * @throws {@link ShimmyError} `SHIMMY_ERR_CLOSED` after {@link Workspace.close}: whoever still
+   * starts things after ctrl-C must not leave them behind.
+   */
   start({ env = {}, ...options }: StartOptions): ManagedProcess {
+    if (this.#isClosed) {
+      throw new ShimmyError("SHIMMY_ERR_CLOSED", `start ${options.name}: the run is over`);
+    }
     const started = new ManagedProcess({
       ...options,
       env: { ...cleanEnvironment(process.env), ...env, [MARKER]: this.#id },

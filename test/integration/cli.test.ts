@@ -261,7 +261,7 @@ describe("the command line", function () {
     this.timeout(80_000);
     const { code, stdout, stderr } = await cli.run("demo", "--quick");
     expect(code, stderr).to.equal(0);
-    expect(stdout).to.match(/17 B answers( +[\d,]+ +[\d.]+ [µm]?s){3} +17 shm/);
+    expect(stdout).to.match(/one at a time( +[\d,]+ +[\d.]+ [µm]?s){3} +2 shm/);
     const calls = [...stdout.matchAll(/hello {2}(\d+) {2}by (.*)/g)];
     expect(calls.map(([, status]) => status)).to.deep.equal(Array(calls.length).fill("200"));
     expect(calls.map(([, , way]) => way).join(", ")).to.match(

@@ -33,6 +33,14 @@ describe("Workspace", function () {
     await workspace.close();
   });
 
+  it("should start nothing once it is closed", async function () {
+    const workspace = new Workspace();
+    await workspace.close();
+    expect(() => workspace.start({ name: "late", argv: ["true"] }))
+      .to.throw("start late")
+      .with.property("code", "SHIMMY_ERR_CLOSED");
+  });
+
   it("should clean up even when its process is killed", async function () {
     const module = new URL("../../../../cli/local/workspace.ts", import.meta.url).href;
     const script = `import { Workspace } from ${JSON.stringify(module)};
