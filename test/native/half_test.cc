@@ -95,6 +95,7 @@ TEST(HalfTest, I6SealedHalfCannotBeChangedByAnyone) {
   half.map.data[0] = 'w';  // the writer's own mapping goes on
 }
 
+// I1: only the owner stores.
 TEST(HalfTest, ReaderCannotMakeItsMappingWritable) {
   Half half;
   half.CreateAndMap();
@@ -220,6 +221,7 @@ TEST(HalfTest, RefusesAHalfAboveTheNegotiatedBound) {
   EXPECT_EQ(Receive(half.fd, bounds), Status::kOk);
 }
 
+// I4 too: what is used is the private copy.
 TEST(HalfTest, I7GeometryIsNotReadAgain) {
   Half half;
   half.CreateAndMap();

@@ -85,6 +85,7 @@ TEST(StreamEndTest, I8DisarmedEndGetsNoBellsUntilArmed) {
   EXPECT_TRUE(s.IsReadable(1));
 }
 
+// I2 too: cursors are counts that never wrap.
 TEST(StreamEndTest, I8CountsUpAcrossTheSignBit) {
   const uint64_t high = (uint64_t{1} << 63) - 100;
   TestStream s({.start = {high, high + 7}});

@@ -42,6 +42,15 @@ describe("docs/reference/half-layout.md", function () {
     ).to.deep.equal(words);
   });
 
+  it("should keep words that the other side polls apart by two cache lines (I3)", function () {
+    const rows = table(section(page, "Words"), "| Offset | Word | Meaning |");
+    const offsetOf = (word: string): number => Number(rows.find(([, name]) => name === word)?.[0]);
+    const starts = [0, ...["tail", "head", "wake_at", "fin"].map(offsetOf)];
+    const gaps = starts.slice(1).map((start, index) => start - (starts[index] ?? start));
+    const spacing = constant(header, "kWordSpacing");
+    expect(gaps).to.deep.equal(gaps.map(() => spacing));
+  });
+
   it("should give the records of the doorbell their lengths", function () {
     const rows = table(
       section(page, "Records in the doorbell"),

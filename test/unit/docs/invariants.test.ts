@@ -9,15 +9,13 @@ import { readSource, section, table } from "./sources.ts";
 /** Headers whose numbers are unique over all of them; elsewhere a class numbers its own. */
 const HEADERS = "shm-core/{include/shimmy,relay}/*.h";
 /** Not the models, nor unit tests of classes: both number what they check themselves. */
-const TESTS = "test/{native,integration}/**/*.{cc,h,ts}";
+const TESTS = ["test/{native,integration}/**/*.{cc,h,ts}", "test/unit/docs/half-layout.test.ts"];
 
 /**
  * Invariants that no test names yet. Each entry is a debt: write the test, name the number in it,
  * and remove the entry. Nothing may be added.
  */
-const UNTESTED: ReadonlySet<string> = new Set(
-  "I1 I2 I3 I4 S1 S2 S3 S4 S5 S6 R1 R2 R3 R4".split(" "),
-);
+const UNTESTED: ReadonlySet<string> = new Set("R1 R2 R3 R4".split(" "));
 
 interface Invariant {
   readonly number: string;
@@ -36,8 +34,8 @@ function declaredInvariants(): Invariant[] {
   });
 }
 
-function files(pattern: string): string[] {
-  return globSync(pattern, { cwd: PACKAGE_ROOT }).toSorted();
+function files(patterns: string | readonly string[]): string[] {
+  return globSync([patterns].flat(), { cwd: PACKAGE_ROOT }).toSorted();
 }
 
 /** Whether a text names an invariant, also as the beginning of a test's name: `I5EveryPage`. */
