@@ -103,5 +103,6 @@ async function run(programs: readonly ProgramSpec[], flags: RunFlags): Promise<n
   } finally {
     local.expectEnd();
     await workspace.close();
+    local.endDaemons();
   }
 }

@@ -9,18 +9,22 @@ const LAST = 254;
 /** Whether a port of an address can be bound right now. */
 export type PortProbe = (address: string, port: number) => Promise<boolean>;
 
+/** Takes an address for this process alone. @returns Whether nobody else has it. */
+export type AddressClaim = (address: string) => Promise<boolean>;
+
 /** Options of {@link allocateAddresses}. */
 export interface AllocateOptions {
   /** Addresses not to give. @defaultValue none */
   readonly taken?: readonly string[];
   /** @defaultValue binds it for a moment */
   readonly canBind?: PortProbe;
+  /** @defaultValue among all runs of this machine, until this process ends */
+  readonly claim?: AddressClaim;
 }
 
 /**
- * Gives pods an address of this machine each, on which all their ports are free.
- *
- * Nothing keeps them free until their user binds them.
+ * Gives pods an address of this machine each, which no other run has, and on which all their ports
+ * are free. Nothing keeps other programs from the ports until their user binds them.
  *
  * @param ports - What each pod needs.
  * @returns One address per pod, in the same order.
@@ -28,12 +32,12 @@ export interface AllocateOptions {
  */
 export async function allocateAddresses(
   ports: readonly (readonly number[])[],
-  { taken = [], canBind: probe = canBind }: AllocateOptions = {},
+  { taken = [], canBind: probe = canBind, claim = claimAddress }: AllocateOptions = {},
 ): Promise<string[]> {
   const candidates = Array.from({ length: LAST - FIRST + 1 }, (_, i) => `${PREFIX}${FIRST + i}`);
   const left = candidates.filter((address) => !taken.includes(address));
   const addresses: string[] = [];
-  for (const needed of ports) addresses.push(await takeAddress(left, needed, probe));
+  for (const needed of ports) addresses.push(await takeAddress(left, needed, { probe, claim }));
   return addresses;
 }
 
@@ -41,14 +45,27 @@ export async function allocateAddresses(
 async function takeAddress(
   left: string[],
   ports: readonly number[],
-  probe: PortProbe,
+  { probe, claim }: { probe: PortProbe; claim: AddressClaim },
 ): Promise<string> {
   for (let address = left.shift(); address !== undefined; address = left.shift()) {
     const candidate = address;
     const free = await Promise.all(ports.map((port) => probe(candidate, port)));
-    if (free.every(Boolean)) return candidate;
+    if (free.every(Boolean) && (await claim(candidate))) return candidate;
   }
   throw noneLeft(ports);
+}
+
+/** An abstract socket: there can be one of a name, and it is gone with its process (unix(7)). */
+function claimAddress(address: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer((socket) => socket.destroy()).unref();
+    server.once("error", () => {
+      resolve(false);
+    });
+    server.listen(`\0shimmy-address-${address}`, () => {
+      resolve(true);
+    });
+  });
 }
 
 function noneLeft(ports: readonly number[]): ShimmyError {

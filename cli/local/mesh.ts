@@ -3,7 +3,8 @@ import { extname, join } from "node:path";
 import { stringify } from "yaml";
 
 import { ADMIN_SOCKET, FD_SOCKET, podDirectory } from "../../agent/api.ts";
-import { formatHost, getText } from "../http.ts";
+import type { StatusReply } from "../../sidecar/status.ts";
+import { formatHost, getJson } from "../http.ts";
 import type { ManagedProcess, OutputStream } from "./managed-process.ts";
 import { waitUntil } from "./wait.ts";
 import type { Workspace } from "./workspace.ts";
@@ -98,12 +99,16 @@ export class Mesh {
       ...(listenAddress === undefined ? {} : { SHIMMY_LISTEN_ADDRESSES: listenAddress }),
     });
     this.#sidecars.set(pod, sidecar);
-    const ready = `${this.adminUrl(pod)}/readyz`;
+    const status = `${this.adminUrl(pod)}/v1/status`;
     await waitUntil({
       process: sidecar,
       otherwise: "did not become ready",
       timeoutMs: START_TIMEOUT_MS,
-      condition: async () => (await getText({ url: ready })) !== undefined,
+      condition: async () => {
+        const reply = (await getJson({ url: status })) as StatusReply | undefined;
+        // Another program may have the port, another run's sidecar for one.
+        return reply?.ready === true && reply.pid === sidecar.pid;
+      },
     });
   }
 

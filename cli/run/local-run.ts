@@ -8,6 +8,7 @@ import {
   type OutputStream,
 } from "../local/managed-process.ts";
 import { ADMIN_PORT, Mesh, type MeshPod } from "../local/mesh.ts";
+import { listenersOn } from "../local/listeners.ts";
 import { canConnect, waitUntil } from "../local/wait.ts";
 import type { Workspace } from "../local/workspace.ts";
 import { readTraffic, type PodTraffic } from "../traffic.ts";
@@ -119,6 +120,29 @@ export class LocalRun {
       this.#placed.map(({ spec: { name } }) => readTraffic(name, mesh.adminUrl(name))),
     );
     return all.filter((traffic) => traffic !== undefined);
+  }
+
+  /**
+   * Ends servers that went into the background and hid that they are of this run, as nginx does,
+   * which writes over its environment. Called when everything else is stopped.
+   *
+   * Only on addresses that were given by us: what listens there was started by this run.
+   */
+  endDaemons(): void {
+    for (const { spec, address } of this.#placed) {
+      if (spec.address !== undefined) continue;
+      const pids = new Set(spec.serves.flatMap(({ port }) => listenersOn(address, port)));
+      for (const pid of pids) this.#endDaemon(spec.name, pid);
+    }
+  }
+
+  #endDaemon(name: string, pid: number): void {
+    this.#options.say(`${name} left process ${pid} in the background; it is ended`);
+    try {
+      process.kill(pid, "SIGTERM");
+    } catch {
+      // It has ended, with its parent for instance.
+    }
   }
 
   /** From here on the end of a helper is no news. */

@@ -6,6 +6,8 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 
+import { eventually } from "../helpers/eventually.ts";
+
 const MAIN = join(import.meta.dirname, "../../cli/main.ts");
 const PYTHON_SERVER = "python3 -m http.server 8080 --bind ${ADDRESS}";
 
@@ -35,8 +37,13 @@ class Cli {
   processes(): string[] {
     const marker = `TMPDIR=${this.directory}`;
     return readdirSync("/proc")
-      .filter((pid) => /^\d+$/.test(pid) && readProc(pid, "environ").includes(marker))
-      .map((pid) => readProc(pid, "cmdline").join(" "));
+      .filter((pid) => /^\d+$/.test(pid))
+      .map((pid) => ({
+        env: readProc(pid, "environ"),
+        command: readProc(pid, "cmdline").join(" "),
+      }))
+      .filter(({ env, command }) => env.includes(marker) || command.includes(this.directory))
+      .map(({ command }) => command);
   }
 
   /** Files that are left. */
@@ -184,6 +191,19 @@ describe("the command line", function () {
       expect(run.code).to.equal(1);
       expect(run.stderr).to.match(/^shimmy: web is needed by its callers; it ended with code 3/m);
       expectNothingLeft();
+    });
+
+    it("should end a server that went into the background", async function () {
+      const config = join(cli.directory, "nginx.conf");
+      const listen = "listen ${ADDRESS}:8080; return 200 ok;";
+      const server = `echo "events {} http { server { ${listen} } }" >${config};
+        PATH=$PATH:/usr/sbin; nginx -c ${config} -e stderr -g "pid ${config}.pid;"`;
+      const words = ["--serve", "web:8080", server, "--call", "web:19411", "sleep 60"];
+      const run = await cli.run("run", ...words);
+      expect(run.code).to.equal(1);
+      expect(run.stderr).to.match(/web left process \d+ in the background; it is ended/);
+      expect(run.stderr).to.include("web is needed by its callers; it ended with code 0");
+      await eventually("nginx to end", () => cli.processes().length === 0);
     });
 
     it("should say whose local port is taken", async function () {
