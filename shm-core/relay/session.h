@@ -82,6 +82,12 @@ class Session final : public Task {
   uint32_t streams = 0;          // open now, both directions
   uint64_t peer_ring_limit = 0;  // largest ring that the peer maps
   [[nodiscard]] bool MayGrow(uint64_t more_bytes) const;
+  // Rings of the peer that are mapped here; the bound that HELLO announced is kept by us, not by
+  // the peer's good will.
+  void CountPeerBytes(int64_t change) { peer_bytes_ += static_cast<uint64_t>(change); }
+  [[nodiscard]] bool HasPeerTooMuch() const {
+    return peer_bytes_ > worker_.options().ring_budget_bytes;
+  }
   void CountOwnBytes(int64_t change) { own_bytes_ += static_cast<uint64_t>(change); }
 
  private:
@@ -143,6 +149,7 @@ class Session final : public Task {
   uint32_t next_pair_ = 1;
   uint32_t peer_max_streams_ = 0;
   uint64_t peer_max_bytes_ = 0;
+  uint64_t peer_bytes_ = 0;
   uint64_t own_bytes_ = 0;  // of ours that the peer has mapped
   std::map<uint64_t, Unanswered> unanswered_;
   std::deque<Waiting> waiting_;

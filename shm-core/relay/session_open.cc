@@ -144,6 +144,7 @@ bool Session::HandleAccept(const AcceptMessage& accept, UniqueFd half) {
     bounds.max_capacity = worker_.options().max_ring_bytes;
     bounds.twice = entry.pair.mine.twice;
     const Status status = TakePeerHalf(&worker_.shared(), half.get(), bounds, &entry.pair.peer);
+    CountPeerBytes(static_cast<int64_t>(entry.pair.peer.capacity));
     if (status != Status::kOk) {
       opened_pairs_.erase(entry.pair.id);
       DropPair(&entry.pair);
@@ -235,7 +236,9 @@ bool Session::HandleOpen(const Message& message, UniqueFd fds[kMaxMessageFds]) {
       End(SessionEndReason::kBadFd);
       return true;
     }
-    if (status != Status::kOk || MakePair(&in.pair, &in.half_fd) != Status::kOk) {
+    CountPeerBytes(static_cast<int64_t>(in.pair.peer.capacity));
+    if (status != Status::kOk || HasPeerTooMuch() ||
+        MakePair(&in.pair, &in.half_fd) != Status::kOk) {
       DropPair(&in.pair);
       return refuse(RefuseReason::kNoMemory);
     }
@@ -267,6 +270,7 @@ void Session::Refuse(uint64_t id, RefuseReason reason) {
 // ---- pairs ----
 
 void Session::DropPair(Pair* pair) {
+  CountPeerBytes(-static_cast<int64_t>(pair->peer.capacity));
   DropOwnHalf(&worker_.shared(), &pair->mine);
   DropPeerHalf(&worker_.shared(), &pair->peer);
 }

@@ -10,6 +10,7 @@ namespace {
 // A turn moves at most so much in each direction, then others get theirs (R2).
 constexpr uint64_t kTurnBytes = 256 * 1024;
 constexpr uint64_t kGrowthFactor = 4;
+constexpr uint32_t kMaxFutilePlugs = 64;
 // A grown ring goes back to its first size after this long without traffic.
 constexpr uint64_t kShrinkAfterNs = 5'000'000'000;
 constexpr uint32_t kBellEvents = EPOLLIN | EPOLLRDHUP | EPOLLET;
@@ -31,7 +32,7 @@ StreamRelay::StreamRelay(Worker* worker, Session* session, StreamInit init)
   state_.page_bytes = worker_.shared().page_bytes;
   state_.max_peer_capacity = worker_.options().max_ring_bytes;
   end_.Begin(init_.doorbell.get(), init_.pair.mine, init_.pair.peer, init_.pair.head);
-  peer_bytes_counted_ = state_.reading.file_bytes(state_.page_bytes);
+  peer_bytes_counted_ = state_.reading.capacity;
   worker_.counters().Add(kActiveShm);
   // SYNC connections (relaxed): a limit, nothing is ordered by it.
   worker_.shared().connections.fetch_add(1, std::memory_order_relaxed);
@@ -115,6 +116,14 @@ bool StreamRelay::ArmHot() {
   return true;
 }
 
+// Somebody who does not answer is not worth waiting for awake: a few misses in a row end it, a
+// quick answer brings it back.
+void StreamRelay::SpinMissed(uint64_t limit_ns) {
+  if (asked_ns_ == 0) return;
+  answer_average_ns_ = (answer_average_ns_ * 7 + limit_ns * 4) / 8;
+  expected_wait_ns_ = answer_average_ns_;
+}
+
 void StreamRelay::DisarmHot() {
   if (!is_armed_ || peer_ended_ || is_over_) return;
   is_armed_ = false;
@@ -132,6 +141,7 @@ void StreamRelay::Run(uint64_t now) {
   HarvestCounts();
   if (is_over_) return;
   if (status != Status::kOk) return End(ToEndReason(status));
+  if (is_over_limit_) return End(EndReason::kLimit);
   const bool has_sent = bytes_to_peer_ != before_to;
   LearnWaits(now, has_sent, has_received);
   AfterTurn(now, has_sent || has_received);
@@ -204,6 +214,9 @@ Status StreamRelay::WaitForRoom(bool* may_go_on) {
   uint64_t room = 0;
   const Status looked = end_.Room(&room);
   if (looked != Status::kOk || room > 0) return looked;
+  // An honest reader eats a plug when there is room, or (once) with a replacement. Who makes the
+  // doorbell writable without room would keep this thread turning.
+  if (++futile_plugs_ > kMaxFutilePlugs) return Status::kStrayIo;
   *may_go_on = false;
   is_plugged_ = true;
   // Modifying looks again: a doorbell that is writable already is reported at once.
@@ -217,6 +230,7 @@ Status StreamRelay::ReceiveFromApp(uint64_t room) {
   if (got > 0) {
     const auto bytes = static_cast<uint64_t>(got);
     bytes_to_peer_ += bytes;
+    futile_plugs_ = 0;
     worker_.counters().Add(kBytesToShm, bytes);
     // A short read empties a stream socket; the next arrival makes a new edge. After a hang-up
     // there is none, so read on to the end of file.
@@ -371,11 +385,14 @@ void StreamRelay::HarvestCounts() {
   add(kReplacesSent, &EndCounts::replaces_sent);
   add(kReplacesTaken, &EndCounts::replaces_taken);
   harvested_ = now;
-  const uint64_t mapped = state_.reading.file_bytes(state_.page_bytes) +
-                          (state_.next.valid() ? state_.next.file_bytes(state_.page_bytes) : 0);
+  const uint64_t mapped = state_.reading.capacity + state_.next.capacity;
   if (mapped == peer_bytes_counted_) return;
-  counters.Add(kRingBytesPeer, mapped);
-  counters.Sub(kRingBytesPeer, peer_bytes_counted_);
+  const auto change = static_cast<int64_t>(mapped - peer_bytes_counted_);
+  counters.Add(kRingBytesPeer, static_cast<uint64_t>(change));
+  if (Session* const session = FindSession(); session != nullptr) {
+    session->CountPeerBytes(change);
+    is_over_limit_ = change > 0 && session->HasPeerTooMuch();
+  }
   peer_bytes_counted_ = mapped;
 }
 
@@ -444,6 +461,7 @@ void StreamRelay::GivePairBack(bool is_orderly) {
   pair.peer = state_.reading;
   pair.tail = state_.tail;
   pair.head = state_.head;
+  if (session != nullptr) session->CountPeerBytes(-static_cast<int64_t>(state_.next.capacity));
   DropPeerHalf(&worker_.shared(), &state_.next);
   if (session == nullptr) {
     DropOwnHalf(&worker_.shared(), &pair.mine);

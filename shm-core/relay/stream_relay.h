@@ -42,6 +42,7 @@ class StreamRelay final : public Task, public HotStream {
   bool PollHot() override;
   bool ArmHot() override;
   void DisarmHot() override;
+  void SpinMissed(uint64_t limit_ns) override;
 
  private:
   void OnApp(uint32_t events);
@@ -85,6 +86,8 @@ class StreamRelay final : public Task, public HotStream {
   bool is_armed_ = true;      // a bell will come for the next byte
   bool is_over_ = false;
   bool is_grown_ = false;
+  bool is_over_limit_ = false;  // the peer made us map more than we announced
+  uint32_t futile_plugs_ = 0;  // waits for room in a row that were over without room
 
   uint64_t started_ns_;
   uint64_t active_ns_;     // last time something moved

@@ -269,6 +269,9 @@ bool Worker::Spin() {
   while (!found && !is_stopping_ && now_ < since + time) found = Turn(0);
   counters().Add(kSpinNanos, now_ - since);
   counters().Add(found ? kSpinHits : kSpinMisses);
+  if (!found) {
+    for (HotStream* stream : hot_) stream->SpinMissed(time);
+  }
   return found;
 }
 

@@ -110,6 +110,8 @@ class HotStream {
   virtual bool ArmHot() = 0;
   // The thread is about to spin: bells would be rung in vain.
   virtual void DisarmHot() = 0;
+  // It spun for `limit_ns` and nothing came.
+  virtual void SpinMissed(uint64_t limit_ns) = 0;
 
  protected:
   // How long the peer is expected to take from now on, if it is its turn: spinning pays when
