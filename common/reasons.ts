@@ -54,7 +54,6 @@ export const SESSION_END_REASONS = [
   "protocol_error",
   "version_mismatch",
   "fd_passing_refused",
-  "grant_violation",
   "bad_fd",
   "limit",
 ] as const;

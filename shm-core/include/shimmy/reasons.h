@@ -48,7 +48,6 @@ namespace shimmy {
   X(kProtocolError, "protocol_error")        \
   X(kVersionMismatch, "version_mismatch")    \
   X(kFdPassingRefused, "fd_passing_refused") \
-  X(kGrantViolation, "grant_violation")      \
   X(kBadFd, "bad_fd")                        \
   X(kLimit, "limit")
 

@@ -195,7 +195,8 @@ class StreamEnd {
         return Status::kOk;
       }
       if (room > 0) {
-        const Span span = WriteSpan(room < left ? room : left);
+        const uint64_t fits = room < left ? room : left;
+        const Span span = WriteSpan(fits < kPublishBytes ? fits : kPublishBytes);
         Sys::Copy(span.data, from + *written, span.bytes);
         *written += span.bytes;
         status = Publish(span.bytes);
@@ -376,6 +377,9 @@ class StreamEnd {
 
  private:
   static constexpr int kMaxTurns = 64;
+  // A long write is published in pieces, so that the reader copies out while the rest is copied
+  // in, and finds the piece in the cache that both cores share.
+  static constexpr uint64_t kPublishBytes = 65536;
 
   static void Fence() noexcept {
     // SYNC fence (seq_cst): a full barrier between our store and our next load, see the call.
