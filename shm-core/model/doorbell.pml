@@ -317,7 +317,7 @@ p_out:
 
 proctype Consumer() {
   byte head, t, f, n, got, c, keep, eaten, record, tries, armed;
-  bit may_read, hangup;
+  bit may_read, hangup, disarmed;
   {
     skip;
 c_app:
@@ -511,7 +511,9 @@ r_awake:
     if
     :: t != head -> goto c_copy       /* same copy, same look at the plugs */
     :: t == head && mem[TAIL] != head -> goto r_awake   /* still awake, still looking */
-    :: t == head -> goto c_arm
+    :: t == head && !disarmed ->      /* Disarm() while it spins: no bells, please; no fence */
+       disarmed = 1; bufC!WAKE, head - 1; goto r_awake
+    :: t == head -> disarmed = 0; goto c_arm
     fi;
 r_sleep:
     edgeC -> edgeC = 0;

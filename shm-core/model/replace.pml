@@ -208,6 +208,14 @@ inline look() {
 #define CAN_REPLACE (replaces > 0 && !fin && !closed[OTHER] && mem[NEWEST(HALF)] == number)
 #endif
 
+/* A relay that took its announcement back gives the fd to another user only after Arm() found
+ * nothing: it must not hold bytes that no bell stands for. */
+#if defined(PROMOTE) && !defined(PROMOTE_DISARMED)
+#define MAY_HAND_OVER may_promote
+#else
+#define MAY_HAND_OVER true
+#endif
+
 /* Satisfied(): takes a queued plug back. */
 inline satisfied() { d_step { if :: np[me] > 0 && !raised[me] -> raised[me] = 1; edge[me] = 1 :: else fi } }
 
@@ -277,7 +285,7 @@ inline replace() {
 proctype Side(bit me; byte kind; byte replaces) {
   byte tail, head, wake, plugs, eaten, start, next, number, half;
   byte t, f, n, got, want, done, c, old, record, bytes, keep;
-  bit mine, newest, reading, asked, fin, eof, replaced, may_read, hung, plugged, dead;
+  bit mine, newest, reading, asked, fin, eof, replaced, may_read, hung, plugged, dead, disarmed, may_promote = 1;
   {
     may_read = 0;
 s_app:
@@ -288,7 +296,7 @@ s_app:
     }
     if
     :: fin && eof -> goto s_close
-    :: replaces > 0 && CAN_REPLACE -> idle[me] = 0; replace(); goto s_replaced   /* hand-over */
+    :: replaces > 0 && CAN_REPLACE && MAY_HAND_OVER -> idle[me] = 0; replace(); goto s_replaced
     :: RESET == me && !fin -> idle[me] = 0; goto s_reset
     :: kind == LT && !eof -> goto s_wait_in
     :: kind == LT && !fin -> goto s_wait_out
@@ -464,12 +472,19 @@ r_poll:
     available();
     if
     :: t != head -> goto r_load
-    :: t == head -> goto r_arm          /* for example because its application is silent */
+#ifdef DISARM                          /* Disarm() while it spins: no bells, please; no fence */
+    :: t == head && !disarmed ->
+       d_step { disarmed = 1; may_promote = 0; wake = head - 1 }
+       buf[me]!MINE(WAKE), wake;
+       goto s_app
+#endif
+    :: t == head -> disarmed = 0; goto r_arm          /* for example because its application is silent */
     :: t == head && !fin && !plugged && !hung ->
 progress_awake:
        goto s_app
     fi;
 r_armed:                               /* kWouldBlock: the invariant is restored */
+    may_promote = 1;
     if
     :: fin || plugged -> goto s_sleep
     :: !fin && !plugged -> goto s_app
