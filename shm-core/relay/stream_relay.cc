@@ -138,8 +138,8 @@ void StreamRelay::Run(uint64_t now) {
   Status status = PumpFromPeer();
   const bool has_received = bytes_from_peer_ != before_from;
   if (status == Status::kOk) status = PumpToPeer();
+  if (is_over_) return;  // its accounts are closed
   HarvestCounts();
-  if (is_over_) return;
   if (status != Status::kOk) return End(ToEndReason(status));
   if (is_over_limit_) return End(EndReason::kLimit);
   const bool has_sent = bytes_to_peer_ != before_to;
@@ -385,7 +385,7 @@ void StreamRelay::HarvestCounts() {
   add(kReplacesSent, &EndCounts::replaces_sent);
   add(kReplacesTaken, &EndCounts::replaces_taken);
   harvested_ = now;
-  const uint64_t mapped = state_.reading.capacity + state_.next.capacity;
+  const uint64_t mapped = state_.reading.capacity + NextBytes();
   if (mapped == peer_bytes_counted_) return;
   const auto change = static_cast<int64_t>(mapped - peer_bytes_counted_);
   counters.Add(kRingBytesPeer, static_cast<uint64_t>(change));
@@ -394,6 +394,11 @@ void StreamRelay::HarvestCounts() {
     is_over_limit_ = change > 0 && session->HasPeerTooMuch();
   }
   peer_bytes_counted_ = mapped;
+}
+
+// Its control page is counted too: that of the half before it is given back when it is taken.
+uint64_t StreamRelay::NextBytes() const {
+  return state_.next.valid() ? state_.next.file_bytes(state_.page_bytes) : 0;
 }
 
 bool StreamRelay::Describe(uint64_t now, StreamInfo* out) const {
@@ -461,7 +466,7 @@ void StreamRelay::GivePairBack(bool is_orderly) {
   pair.peer = state_.reading;
   pair.tail = state_.tail;
   pair.head = state_.head;
-  if (session != nullptr) session->CountPeerBytes(-static_cast<int64_t>(state_.next.capacity));
+  if (session != nullptr) session->CountPeerBytes(-static_cast<int64_t>(NextBytes()));
   DropPeerHalf(&worker_.shared(), &state_.next);
   if (session == nullptr) {
     DropOwnHalf(&worker_.shared(), &pair.mine);

@@ -59,6 +59,7 @@ class StreamRelay final : public Task, public HotStream {
   void LearnWaits(uint64_t now, bool has_sent, bool has_received);
   void AfterTurn(uint64_t now, bool has_moved);
   void HarvestCounts();
+  [[nodiscard]] uint64_t NextBytes() const;
   void End(EndReason reason);
   void CloseDoorbell(bool is_orderly);
   void GivePairBack(bool is_orderly);
@@ -87,7 +88,7 @@ class StreamRelay final : public Task, public HotStream {
   bool is_over_ = false;
   bool is_grown_ = false;
   bool is_over_limit_ = false;  // the peer made us map more than we announced
-  uint32_t futile_plugs_ = 0;  // waits for room in a row that were over without room
+  uint32_t futile_plugs_ = 0;   // waits for room in a row that were over without room
 
   uint64_t started_ns_;
   uint64_t active_ns_;     // last time something moved

@@ -17,6 +17,8 @@ constexpr uint64_t kHotForNs = 2'000'000;
 // See Worker::ArmOldest().
 constexpr size_t kArmedForNap = 2;
 constexpr long kNapNs = 100'000;
+// Yields before a nap. More than two bring nothing more.
+constexpr int kYields = 2;
 constexpr size_t kScratchBytes = 65536;
 
 }  // namespace
@@ -293,6 +295,12 @@ bool Worker::ArmOldest() {
 
 bool Worker::Nap() {
   if (hot_.size() <= kArmedForNap) return false;
+  // Whoever else is runnable here may well be about to give us work: a turn of theirs costs less
+  // than our going to sleep and being woken.
+  for (int i = 0; i < kYields; i++) {
+    sched_yield();
+    if (Turn(0)) return true;
+  }
   if (ArmOldest()) return true;
   epoll_event events[kBatch];
   const timespec nap{0, kNapNs};
