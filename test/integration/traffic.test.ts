@@ -3,9 +3,10 @@ import { expect } from "chai";
 import { LocalMesh } from "../helpers/local-mesh.ts";
 import { scaled, testSeed } from "../helpers/random.ts";
 import { CORNER_CASES } from "../helpers/traffic/corner-cases.ts";
+import { expectNone, explain } from "../helpers/traffic/explain.ts";
 import { generateCase } from "../helpers/traffic/generate.ts";
 import { isClean, judge, type CaseRecords } from "../helpers/traffic/judge.ts";
-import { buildTrafficPeer, TrafficPeer } from "../helpers/traffic/peer.ts";
+import { buildTrafficPeer, killTrafficPeers, TrafficPeer } from "../helpers/traffic/peer.ts";
 import {
   directRoute,
   PORT_COUNT,
@@ -14,7 +15,7 @@ import {
   type Route,
   type TrafficPair,
 } from "../helpers/traffic/run-cases.ts";
-import { encodeSide, type TrafficCase } from "../helpers/traffic/script.ts";
+import type { TrafficCase } from "../helpers/traffic/script.ts";
 import { trafficMesh, viaMesh } from "../helpers/traffic/traffic-mesh.ts";
 
 const GENERATED = scaled(4000);
@@ -36,8 +37,7 @@ describe("traffic", function () {
   });
 
   after(async function () {
-    await pair.client.close();
-    await pair.server.close();
+    await killTrafficPeers();
     await mesh.close();
   });
 
@@ -48,7 +48,7 @@ describe("traffic", function () {
       const problems = CORNER_CASES.flatMap((corner, index) => {
         const record = records[index] as CaseRecords;
         return [
-          ...explain(corner, record),
+          ...explain(corner, record, judge(corner, record)),
           ...(["client", "server"] as const)
             .filter((side) => {
               const expected = corner.expect?.[side]?.receiveEnd;
@@ -57,7 +57,7 @@ describe("traffic", function () {
             .map((side) => `${corner.name}: ${side} saw ${record[side].receiveEnd}`),
         ];
       });
-      expect(problems).to.deep.equal([]);
+      expectNone(problems);
     });
   }
 
@@ -73,12 +73,12 @@ describe("traffic", function () {
       const different =
         isClean(each) && JSON.stringify(comparable(direct)) !== JSON.stringify(comparable(carried));
       return [
-        ...explain(each, direct).map((problem) => `tcp: ${problem}`),
-        ...explain(each, carried).map((problem) => `shm: ${problem}`),
+        ...explain(each, direct, judge(each, direct)).map((problem) => `tcp: ${problem}`),
+        ...explain(each, carried, judge(each, carried)).map((problem) => `shm: ${problem}`),
         ...(different ? [`${each.name}: records differ`] : []),
       ];
     });
-    expect(problems).to.deep.equal([]);
+    expectNone(problems);
   });
 
   /** Runs cases; over Shimmy also asserts that it carried them, and that nothing is left of them. */
@@ -106,12 +106,4 @@ function comparable({ client, server }: CaseRecords): unknown[] {
     sent,
     sendEnd,
   ]);
-}
-
-function explain(traffic: TrafficCase, records: CaseRecords): string[] {
-  return judge(traffic, records).map(
-    (problem) =>
-      `${traffic.name}: ${problem}; client ${encodeSide(traffic.client)}, ` +
-      `server ${encodeSide(traffic.server)}: ${JSON.stringify(records)}`,
-  );
 }

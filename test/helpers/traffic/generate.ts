@@ -21,6 +21,16 @@ export function generateCase(seed: string, number: number): TrafficCase {
   return { name: `${shape} ${seed}/${number}`, ...make(random) };
 }
 
+/** Makes one connection that neither side gives up. */
+export function generateCleanCase(seed: string, number: number): TrafficCase {
+  const random = new Random(`${seed}/clean ${number}`);
+  const [shape, make] = random.pick(SHAPES.slice(0, CLEAN_SHAPES));
+  return { name: `${shape} ${seed}/clean ${number}`, ...make(random) };
+}
+
+/** How many of the shapes are such that everything is determined. */
+const CLEAN_SHAPES = 5;
+
 const SHAPES: readonly (readonly [string, Generator])[] = [
   ["duplex", duplex],
   ["duplex", duplex],

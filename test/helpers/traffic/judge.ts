@@ -58,6 +58,30 @@ export function judge(traffic: TrafficCase, { client, server }: CaseRecords): st
   );
 }
 
+/**
+ * The same for a connection during which something was killed, so that it may end at any time.
+ *
+ * @param cutOff - The side whose own sidecar was killed: to its application the kernel shows what
+ * it shows when any proxy dies, an end of file or a reset, whichever bytes were still to come.
+ */
+export function judgeCutOff(
+  traffic: TrafficCase,
+  { client, server }: CaseRecords,
+  cutOff?: "client" | "server",
+): string[] {
+  const views: View[] = [
+    view("client", [traffic.client, client], [traffic.server, server]),
+    view("server", [traffic.server, server], [traffic.client, client]),
+  ];
+  return views
+    .filter(({ record }) => record.outcome === "ran")
+    .flatMap((each) =>
+      [...judgeBytes(each), ...(each.name === cutOff ? [] : judgeRace(each))].map(
+        (problem) => `${each.name}: ${problem}`,
+      ),
+    );
+}
+
 function view(
   name: string,
   [side, record]: [Side, TrafficRecord],

@@ -37,18 +37,29 @@ export function buildTrafficPeer(): void {
   });
 }
 
+const running = new Set<TrafficPeer>();
+
+/** Ends all there are; for the end of a test file, whatever happened in it. */
+export async function killTrafficPeers(): Promise<void> {
+  await Promise.all([...running].map((peer) => peer.kill()));
+}
+
 /** A process of test/fixtures/traffic: one side of many connections. It ends with this one. */
 export class TrafficPeer {
   readonly #child: ChildProcessByStdio<Writable, Readable, null>;
   readonly #waiting = new Map<string, PromiseWithResolvers<Reply>>();
   readonly #ended: Promise<unknown>;
+  #hasEnded = false;
 
   private constructor(args: readonly string[]) {
     this.#child = spawn(PROGRAM, args, { stdio: ["pipe", "pipe", "inherit"] });
     this.#ended = new Promise((resolve) => this.#child.once("close", resolve));
     this.#child.once("close", () => {
+      this.#hasEnded = true;
+      running.delete(this);
       this.#failAll();
     });
+    running.add(this);
     // It may have been killed, which its caller knows.
     this.#child.stdin.on("error", () => undefined);
     createInterface({ input: this.#child.stdout }).on("line", (line) => {
@@ -90,6 +101,7 @@ export class TrafficPeer {
     const record = this.#expect(`record ${id}`) as Promise<TrafficRecord>;
     record.catch(() => undefined); // the caller looks at it later
     const armed = this.#expect(`armed ${id}`);
+    armed.catch(() => undefined);
     this.#say(`arm ${id} ${port} ${encodeSide(side)}`);
     await Promise.race([armed, record]);
     return { record };
@@ -111,19 +123,14 @@ export class TrafficPeer {
     this.#child.kill(signal);
   }
 
-  /** Ends the process. Safe to call twice. */
-  async close(): Promise<void> {
-    this.#child.stdin.end();
-    await this.#ended;
-  }
-
   #say(line: string): void {
     this.#child.stdin.write(`${line}\n`);
   }
 
   #expect(what: string): Promise<Reply> {
     const waiter = Promise.withResolvers<Reply>();
-    this.#waiting.set(what, waiter);
+    if (this.#hasEnded) waiter.reject(new Error(`traffic_peer has ended, no ${what}`));
+    else this.#waiting.set(what, waiter);
     return waiter.promise;
   }
 

@@ -63,6 +63,42 @@ export async function runCase(
   return { client: clientRecord, server: await armed.record };
 }
 
+/** Connections that go on until they are told to stop, so that something can happen to them. */
+export class SteadyTraffic {
+  readonly #done: Promise<unknown>;
+  readonly #seen: { traffic: TrafficCase; records: CaseRecords }[] = [];
+  #isStopping = false;
+
+  /** @param make - Makes the connection of a number, from 0. */
+  constructor(
+    pair: TrafficPair,
+    route: Route,
+    make: (number: number) => TrafficCase,
+    ports: readonly number[],
+  ) {
+    let next = 0;
+    const runOnPort = async (port: number): Promise<void> => {
+      while (!this.#isStopping) {
+        const traffic = make(next++);
+        this.#seen.push({ traffic, records: await runCase(pair, route, traffic, port) });
+      }
+    };
+    this.#done = Promise.all(ports.map(runOnPort));
+  }
+
+  /** How many connections have ended. */
+  get count(): number {
+    return this.#seen.length;
+  }
+
+  /** Starts no more connections, and gives the records of all when they have ended. */
+  async stop(): Promise<readonly { traffic: TrafficCase; records: CaseRecords }[]> {
+    this.#isStopping = true;
+    await this.#done;
+    return this.#seen;
+  }
+}
+
 /** The way without Shimmy. */
 export function directRoute(address: string): Route {
   return { name: "tcp", target: (index) => ({ address, port: SERVER_PORT + index }) };
