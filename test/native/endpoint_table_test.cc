@@ -115,7 +115,7 @@ TEST_F(EndpointTableTest, SuccessForgetsFailures) {
 
 TEST_F(EndpointTableTest, EjectionsDoubleToFiveMinutes) {
   Set({At(1, false), At(2, false)});
-  for (const uint64_t seconds : {10, 20, 40, 80, 160, 300, 300}) {
+  for (const uint64_t seconds : std::initializer_list<uint64_t>{10, 20, 40, 80, 160, 300, 300}) {
     for (int i = 0; i < 3; i++) FailOnce(1);
     now_ += seconds * kSecond - 1;
     EXPECT_EQ(Pick().endpoint.port, 2) << seconds;

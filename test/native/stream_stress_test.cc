@@ -205,6 +205,7 @@ TEST(StreamStressTest, AsProcesses) {
   for (uint32_t seed = 10001; seed <= 10000 + count; seed++) {
     const Plan plan = MakePlan(seed);
     TestStream stream({.capacity = plan.capacity, .twice = seed % 4 != 0});
+    std::fflush(nullptr);  // else the child prints it again
     const pid_t child = fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
@@ -227,6 +228,7 @@ TEST(StreamStressTest, WriterKilledAtAnyMoment) {
   std::mt19937 random(7);
   for (uint32_t round = 0; round < 60 * Scale(); round++) {
     TestStream stream;
+    std::fflush(nullptr);  // else the child prints it again
     const pid_t child = fork();
     ASSERT_GE(child, 0);
     if (child == 0) {

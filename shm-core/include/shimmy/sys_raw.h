@@ -18,6 +18,18 @@
 #include <cstddef>
 #include <cstdint>
 
+// ThreadSanitizer learns from libc's calls alone that memory or an fd is new: without them it
+// takes two threads that were given the same one after the other for a race.
+#if defined(__SANITIZE_THREAD__)
+#include <unistd.h>
+#define SHIMMY_CALLS_LIBC 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#include <unistd.h>
+#define SHIMMY_CALLS_LIBC 1
+#endif
+#endif
+
 namespace shimmy {
 
 struct RawSys {
@@ -70,7 +82,13 @@ struct RawSys {
 #endif
   }
 
-  static long Close(int fd) noexcept { return Call(__NR_close, fd); }
+  static long Close(int fd) noexcept {
+#ifdef SHIMMY_CALLS_LIBC
+    return close(fd) == 0 ? 0 : -errno;
+#else
+    return Call(__NR_close, fd);
+#endif
+  }
 
   static long Send(int fd, const void* data, size_t bytes) noexcept {
     return Call(__NR_sendto, fd, reinterpret_cast<long>(data), static_cast<long>(bytes),
@@ -92,8 +110,12 @@ struct RawSys {
                 sizeof bytes);
   }
   static long SocketPair(int* fds) noexcept {
-    return Call(__NR_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0,
-                reinterpret_cast<long>(fds));
+    constexpr int kType = SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC;
+#ifdef SHIMMY_CALLS_LIBC
+    return socketpair(AF_UNIX, kType, 0, fds) == 0 ? 0 : -errno;
+#else
+    return Call(__NR_socketpair, AF_UNIX, kType, 0, reinterpret_cast<long>(fds));
+#endif
   }
   static long Shutdown(int fd, int how) noexcept { return Call(__NR_shutdown, fd, how); }
 
@@ -138,11 +160,20 @@ struct RawSys {
   // Address, or -errno.
   static long Map(void* at, uint64_t bytes, int protection, int flags, int fd,
                   uint64_t offset) noexcept {
+#ifdef SHIMMY_CALLS_LIBC
+    void* const mapped = mmap(at, bytes, protection, flags, fd, static_cast<off_t>(offset));
+    return mapped == MAP_FAILED ? -errno : reinterpret_cast<long>(mapped);
+#else
     return Call(__NR_mmap, reinterpret_cast<long>(at), static_cast<long>(bytes), protection, flags,
                 fd, static_cast<long>(offset));
+#endif
   }
   static long Unmap(void* at, uint64_t bytes) noexcept {
+#ifdef SHIMMY_CALLS_LIBC
+    return munmap(at, bytes) == 0 ? 0 : -errno;
+#else
     return Call(__NR_munmap, reinterpret_cast<long>(at), static_cast<long>(bytes));
+#endif
   }
   static long Advise(void* at, uint64_t bytes, int advice) noexcept {
     return Call(__NR_madvise, reinterpret_cast<long>(at), static_cast<long>(bytes), advice);
