@@ -56,9 +56,9 @@ class Drainer final : public Task {
       if (task->IsConnection()) task->Abort(EndReason::kDrained);
     });
     // SYNC drained aborted threads_left (seq_cst): sums of all threads, read by the last one.
-    state_->aborted.fetch_add(left);
-    state_->drained.fetch_add(at_start_ > left ? at_start_ - left : 0);
-    if (state_->threads_left.fetch_sub(1) == 1) Report();
+    state_->aborted.fetch_add(left, std::memory_order_seq_cst);
+    state_->drained.fetch_add(at_start_ > left ? at_start_ - left : 0, std::memory_order_seq_cst);
+    if (state_->threads_left.fetch_sub(1, std::memory_order_seq_cst) == 1) Report();
     worker_.Retire(this);
   }
   void Abort(EndReason) override { worker_.Retire(this); }
@@ -73,8 +73,8 @@ class Drainer final : public Task {
     Event event;
     event.kind = Event::Kind::kDrained;
     // SYNC drained aborted (seq_cst): all threads have added theirs.
-    event.drained = state_->drained.load();
-    event.aborted = state_->aborted.load();
+    event.drained = state_->drained.load(std::memory_order_seq_cst);
+    event.aborted = state_->aborted.load(std::memory_order_seq_cst);
     worker_.shared().sink(event);
   }
 
