@@ -68,6 +68,10 @@ module.exports = {
     exclude: { path: "^(dist|build|coverage)/" },
     tsConfig: { fileName: "tsconfig.json" },
     tsPreCompilationDeps: true,
-    enhancedResolveOptions: { extensions: [".ts", ".js", ".cjs"], exportsFields: ["exports"] },
+    enhancedResolveOptions: {
+      extensions: [".ts", ".js", ".cjs"],
+      exportsFields: ["exports"],
+      conditionNames: ["import", "node", "default"],
+    },
   },
 };
