@@ -6,10 +6,10 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 
 seconds=${1:-600}
-shopt -s nullglob
+shopt -s nullglob extglob
 sources=(test/fuzz/*_fuzzer.cc)
 [[ ${#sources[@]} -gt 0 ]] || { echo "no fuzz targets"; exit 0; }
-bash scripts/build-native.sh fuzz || { echo "FAIL fuzz targets do not build"; exit 1; }
+bash scripts/build-native.sh fuzz "${sources[@]//@(test\/fuzz\/|.cc)/}" || { echo "FAIL fuzz targets do not build"; exit 1; }
 
 status=0
 for source in "${sources[@]}"; do

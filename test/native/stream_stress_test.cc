@@ -223,6 +223,18 @@ TEST(StreamStressTest, AsProcesses) {
   }
 }
 
+[[noreturn]] void WriteForEver(TestStream* stream) {
+  for (uint64_t at = 0;; at += 777) {
+    const std::string text = Pattern(at, 777);
+    for (uint64_t done = 0; done < text.size();) {
+      uint64_t written = 0;
+      const Status status = stream->end(0).Write(text.data() + done, text.size() - done, &written);
+      done += written;
+      if (status == Status::kWouldBlock) RawSys::Poll(stream->bell(0), POLLOUT, 100);
+    }
+  }
+}
+
 // The writer dies at a random place: the reader gets what was published, then learns of it.
 TEST(StreamStressTest, WriterKilledAtAnyMoment) {
   std::mt19937 random(7);
@@ -233,16 +245,7 @@ TEST(StreamStressTest, WriterKilledAtAnyMoment) {
     ASSERT_GE(child, 0);
     if (child == 0) {
       stream.CloseBell(1);
-      for (uint64_t at = 0;; at += 777) {
-        std::string text = Pattern(at, 777);
-        for (uint64_t done = 0; done < text.size();) {
-          uint64_t written = 0;
-          const Status status =
-              stream.end(0).Write(text.data() + done, text.size() - done, &written);
-          done += written;
-          if (status == Status::kWouldBlock) RawSys::Poll(stream.bell(0), POLLOUT, 100);
-        }
-      }
+      WriteForEver(&stream);
     }
     stream.CloseBell(0);
     const auto dies_at =
