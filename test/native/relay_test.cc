@@ -537,6 +537,7 @@ TEST(RelayTest, ComesBackAfterFdsRanOut) {
   const uint16_t port = pair.ServeAndConnect(echo.port());
   ExpectEcho(port, 10);
   std::vector<TcpConnection> clients;
+  clients.reserve(20);
   for (int i = 0; i < 20; i++) {
     clients.push_back(TcpConnection(UniqueFd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0))));
   }
