@@ -86,8 +86,8 @@ class Peer {
     if (record.fd >= 0) FuzzSys::Close(record.fd);
   }
   void SendAny(size_t bytes) {
-    static const unsigned char kBytes[9000] = {};
-    FuzzSys::Send(bell_, kBytes, bytes);
+    static const unsigned char zeros[9000] = {};
+    FuzzSys::Send(bell_, zeros, bytes);
   }
   void SendNewHalf(Input* input) {
     HalfSpec spec;
@@ -147,13 +147,13 @@ void Act(End* end, Input* input) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, size_t size) {
-  static const DoorbellSizes kSizes = [] {
-    DoorbellSizes sizes;
-    if (ProbeDoorbell<FuzzSys>(&sizes) != Status::kOk) std::abort();
-    return sizes;
+  static const DoorbellSizes sizes = [] {
+    DoorbellSizes found;
+    if (ProbeDoorbell<FuzzSys>(&found) != Status::kOk) std::abort();
+    return found;
   }();
   int bells[2];
-  if (CreateDoorbell<FuzzSys>(kSizes, bells) != Status::kOk) std::abort();
+  if (CreateDoorbell<FuzzSys>(sizes, bells) != Status::kOk) std::abort();
   HalfSpec spec;
   spec.capacity = 4096;
   HalfMap mine;
@@ -164,7 +164,7 @@ extern "C" int LLVMFuzzerTestOneInput(const unsigned char* data, size_t size) {
   if (MapAsReader<FuzzSys>(fd, {}, &reading) != Status::kOk) std::abort();
   FuzzSys::Close(fd);
   EndState state;
-  state.sizes = kSizes;
+  state.sizes = sizes;
   state.max_peer_capacity = 16384;
   End end(&state);
   End::Prepare(mine, 0);
