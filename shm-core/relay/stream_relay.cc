@@ -101,7 +101,7 @@ bool StreamRelay::PollHot() {
 bool StreamRelay::ArmHot() {
   // An app that takes nothing has no use for bells; arming would find the same bytes for ever.
   if (is_over_ || is_armed_ || peer_ended_ || !app_writable_) return false;
-  const Status status = end_.Arm(bell_hung_);
+  const Status status = Arm();
   is_armed_ = status == Status::kWouldBlock;
   HarvestCounts();
   if (is_armed_) return false;
@@ -114,6 +114,13 @@ bool StreamRelay::ArmHot() {
   }
   worker_.Ready(this);
   return true;
+}
+
+// While old bells are queued the end leaves the hang-up to the next wake-up, and ours has come
+// already: look again, now that they are eaten. A peer that hung up sends no new ones.
+Status StreamRelay::Arm() {
+  const Status status = end_.Arm(bell_hung_);
+  return bell_hung_ && status == Status::kWouldBlock ? end_.Arm(true) : status;
 }
 
 // Somebody who does not answer is not worth waiting for awake: a few misses in a row end it, a
@@ -271,7 +278,7 @@ Status StreamRelay::PumpFromPeer() {
     // now, because there is no further event to come.
     is_armed_ = is_armed_ && state_.wake_at == state_.head;
     if (!bell_hung_) return Status::kOk;
-    status = end_.Arm(true);
+    status = Arm();
     is_armed_ = status == Status::kWouldBlock;
     if (is_armed_) return Status::kOk;
     if (status != Status::kOk) return PeerEnded(status);

@@ -60,6 +60,7 @@ class StreamRelay final : public Task, public HotStream {
   void AfterTurn(uint64_t now, bool has_moved);
   void HarvestCounts();
   [[nodiscard]] uint64_t NextBytes() const;
+  [[nodiscard]] Status Arm();
   void End(EndReason reason);
   void CloseDoorbell(bool is_orderly);
   void GivePairBack(bool is_orderly);
