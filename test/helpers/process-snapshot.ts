@@ -39,3 +39,14 @@ export function processState(pid: number): string | undefined {
     return undefined;
   }
 }
+
+/** Hundredths of a second: USER_HZ, which is the same on every architecture (time(7)). */
+const TICKS_PER_SECOND = 100;
+
+/** User and system time of a process and its threads so far. */
+export function cpuSeconds(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
+    .replace(/^.*\) /s, "")
+    .split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND;
+}
