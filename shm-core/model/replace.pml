@@ -118,7 +118,11 @@ inline send(kind_of) {
 inline eat_one() {
   bytes = 0;
   if
-  :: error[me] -> error[me] = 0                        /* ECONNRESET comes before the records */
+  :: error[me] ->                      /* ECONNRESET comes before the records, and is a hang-up */
+     error[me] = 0;
+#ifndef ERROR_IS_NO_HANGUP
+     hung_up = 1
+#endif
   :: !error[me] && len(bell[OTHER]) > 0 ->
      bell[OTHER]?record;
      if
@@ -285,7 +289,7 @@ inline replace() {
 proctype Side(bit me; byte kind; byte replaces) {
   byte tail, head, wake, plugs, eaten, start, next, number, half;
   byte t, f, n, got, want, done, c, old, record, bytes, keep;
-  bit mine, newest, reading, asked, fin, eof, replaced, may_read, hung, plugged, dead, disarmed, may_promote = 1;
+  bit mine, newest, reading, asked, fin, eof, replaced, may_read, hung, hung_up, plugged, dead, disarmed, may_promote = 1;
   {
     may_read = 0;
 s_app:
@@ -431,7 +435,7 @@ r_arm:
 #ifdef HANGUP_DECIDES
     :: shut[OTHER] || closed[OTHER]
 #else
-    :: n == 0 && (shut[OTHER] || closed[OTHER])
+    :: hung_up || (n == 0 && (shut[OTHER] || closed[OTHER]))
 #endif
     :: else -> goto r_return
     fi;
@@ -477,8 +481,9 @@ r_poll:
        d_step { disarmed = 1; may_promote = 0; wake = head - 1 }
        buf[me]!MINE(WAKE), wake;
        goto s_app
+    :: t == head && disarmed -> disarmed = 0; goto r_arm
 #endif
-    :: t == head -> disarmed = 0; goto r_arm          /* for example because its application is silent */
+    :: t == head && !disarmed -> goto r_arm          /* for example because its application is silent */
     :: t == head && !fin && !plugged && !hung ->
 progress_awake:
        goto s_app
