@@ -152,8 +152,7 @@ export class LocalMesh {
     await this.#awaitReady("agent", agent, async () => {
       const sockets = Object.keys(this.#options.pods).map((pod) => this.#socket(pod));
       if (!sockets.every((path) => existsSync(path))) return false;
-      const socketPath = this.workspace.path("run", ADMIN_SOCKET);
-      return (await getText({ socketPath, path: "/v1/health" })) !== undefined;
+      return (await this.getFromAgent("/v1/health")) !== undefined;
     });
   }
 
@@ -190,6 +189,11 @@ export class LocalMesh {
   /** A page of a sidecar's admin address; `undefined` when there is no answer or an error. */
   get(pod: string, path: string): Promise<string | undefined> {
     return getText({ url: `http://${this.address(pod)}:${ADMIN_PORT}${path}` });
+  }
+
+  /** A page of the agent's node-wide socket; `undefined` when there is no answer or an error. */
+  getFromAgent(path: string): Promise<string | undefined> {
+    return getText({ socketPath: this.workspace.path("run", ADMIN_SOCKET), path });
   }
 
   /** All metrics of a sidecar. */
