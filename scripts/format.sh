@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 native_files() {
-  find shm-core test bench sdk examples \( -name '*.h' -o -name '*.cc' -o -name '*.c' \) -print0 2>/dev/null
+  git ls-files -z --cached --others --exclude-standard '*.h' '*.cc' '*.c'
 }
 
 if [[ ${1:-} == --check-native ]]; then

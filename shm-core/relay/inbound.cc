@@ -22,6 +22,7 @@ void Inbound::Begin() {
   switch (ConnectToApp(address, &app_)) {
     case ConnectState::kDone: return Connected();
     case ConnectState::kFailed: return Fail(RefuseReason::kAppRefused);
+    case ConnectState::kNoFd: return Fail(RefuseReason::kLimit);
     case ConnectState::kPending: break;
   }
   is_watching_doorbell_ = worker_.Add(open_.doorbell.get(), EPOLLRDHUP, &doorbell_watch_);
@@ -50,9 +51,10 @@ void Inbound::Connected() {
   if (is_watching_doorbell_) worker_.Forget(open_.doorbell.get());
   RelayEnd::Prepare(open_.pair.mine, open_.pair.head);
   Session* const session = session_;
-  const bool is_sent = session->Accept(open_.id, open_.half_fd.get(), open_.is_kept);
+  const Session::SendState sent = session->Accept(open_.id, open_.half_fd.get(), open_.is_kept);
   if (is_finished_) return;  // sending found the session dead
-  if (!is_sent) return Finish();
+  if (sent == Session::SendState::kTooManyFds) return Fail(RefuseReason::kLimit);
+  if (sent == Session::SendState::kEnded) return Finish();
   StreamInit init;
   init.is_outbound = false;
   init.app = std::move(app_);

@@ -98,11 +98,11 @@ ConnectState Connect(const SocketAddress& address, UniqueFd* fd) {
 }  // namespace
 
 ConnectState ConnectTcp(const SocketAddress& address, UniqueFd* fd) {
-  return OpenTcp(address, fd) ? Connect(address, fd) : ConnectState::kFailed;
+  return OpenTcp(address, fd) ? Connect(address, fd) : ConnectState::kNoFd;
 }
 
 ConnectState ConnectToApp(const SocketAddress& address, UniqueFd* fd) {
-  if (!OpenTcp(address, fd)) return ConnectState::kFailed;
+  if (!OpenTcp(address, fd)) return ConnectState::kNoFd;
   BindToHost(address, fd->get());
   return Connect(address, fd);
 }

@@ -22,9 +22,10 @@ struct SocketAddress {
 // Returns the listening fd and the port, or -errno.
 [[nodiscard]] int ListenTcp(const SocketAddress& address, uint16_t* bound_port);
 
-enum class ConnectState : uint8_t { kDone, kPending, kFailed };
+// kNoFd: this process has no fd free, which says nothing about the destination.
+enum class ConnectState : uint8_t { kDone, kPending, kFailed, kNoFd };
 
-// Starts to connect; `*fd` is valid unless the state is kFailed.
+// Starts to connect; `*fd` is valid when done or pending.
 [[nodiscard]] ConnectState ConnectTcp(const SocketAddress& address, UniqueFd* fd);
 
 // The same, to an application of this machine, which sees the very address as its client's: of all

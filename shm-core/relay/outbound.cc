@@ -208,6 +208,10 @@ void Outbound::StartTcp() {
     result = ConnectTcp(address, &remote_);
   }
   if (result == ConnectState::kDone) return TcpConnected();
+  if (result == ConnectState::kNoFd) {
+    worker_.counters().Add(kOutboundFailed);
+    return Abort(EndReason::kLimit);
+  }
   if (result == ConnectState::kPending && worker_.Add(remote_.get(), EPOLLOUT, &remote_watch_)) {
     worker_.SetTimer(this,
                      worker_.now() + uint64_t{worker_.options().connect_timeout_ms} * 1'000'000);

@@ -53,8 +53,11 @@ void Session::Begin() {
   hello.max_ring_bytes = worker_.options().max_ring_bytes;
   hello.max_total_bytes = worker_.options().ring_budget_bytes;
   worker_.SetTimer(this, Now() + kGreetingTimeoutNs);
-  Send(&hello, sizeof hello, probe);
+  const SendState sent = SendFds(&hello, sizeof hello, probe, -1);
   if (probe >= 0) RelaySys::Close(probe);
+  if (sent != SendState::kTooManyFds) return;
+  failure_ = FallbackReason::kQuota;
+  End(SessionEndReason::kLimit);
 }
 
 SessionInfo Session::Info() const {
@@ -307,14 +310,16 @@ int Session::TrySend(const void* bytes, size_t length, int fd0, int fd1) {
   return sent < 0 ? errno : 0;
 }
 
-// Sends, or queues behind what waits. The fds stay the caller's. False: the session ended.
-bool Session::Send(const void* bytes, size_t length, int fd0, int fd1) {
+// Sends, or queues behind what waits. The fds stay the caller's.
+Session::SendState Session::SendFds(const void* bytes, size_t length, int fd0, int fd1) {
   if (outgoing_.empty()) {
     const int error = TrySend(bytes, length, fd0, fd1);
-    if (error == 0) return true;
-    if (error != EAGAIN && error != ENOBUFS && error != ETOOMANYREFS) {
+    if (error == 0) return SendState::kSent;
+    // Fds in flight are limited for each user across the node: unix(7).
+    if (error == ETOOMANYREFS) return SendState::kTooManyFds;
+    if (error != EAGAIN && error != ENOBUFS) {
       End(SessionEndReason::kPeerGone);
-      return false;
+      return SendState::kEnded;
     }
   }
   Outgoing out;
@@ -323,13 +328,19 @@ bool Session::Send(const void* bytes, size_t length, int fd0, int fd1) {
   if (fd0 >= 0) out.fds[0].Reset(fcntl(fd0, F_DUPFD_CLOEXEC, 0));
   if (fd1 >= 0) out.fds[1].Reset(fcntl(fd1, F_DUPFD_CLOEXEC, 0));
   const bool has_fds = out.fds[0].valid() == (fd0 >= 0) && out.fds[1].valid() == (fd1 >= 0);
-  if (outgoing_.size() >= kMaxOutgoing || !has_fds) {
+  if (!has_fds) return SendState::kTooManyFds;
+  if (outgoing_.size() >= kMaxOutgoing) {
     End(SessionEndReason::kLimit);
-    return false;
+    return SendState::kEnded;
   }
   outgoing_.push_back(std::move(out));
   worker_.Modify(fd_.get(), EPOLLIN | EPOLLRDHUP | EPOLLOUT, &watch_);
-  return true;
+  return SendState::kSent;
+}
+
+// A message without fds. False: the session ended.
+bool Session::Send(const void* bytes, size_t length) {
+  return SendFds(bytes, length, -1, -1) == SendState::kSent;
 }
 
 void Session::Flush() {
@@ -337,7 +348,8 @@ void Session::Flush() {
     const Outgoing& out = outgoing_.front();
     const int error =
         TrySend(out.bytes.data(), out.bytes.size(), out.fds[0].get(), out.fds[1].get());
-    if (error == EAGAIN || error == ENOBUFS || error == ETOOMANYREFS) return;
+    if (error == EAGAIN || error == ENOBUFS) return;
+    if (error == ETOOMANYREFS) return End(SessionEndReason::kLimit);
     if (error != 0) return End(SessionEndReason::kPeerGone);
     outgoing_.pop_front();
   }

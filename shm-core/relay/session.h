@@ -68,7 +68,9 @@ class Session final : public Task {
   void Cancel(OpenWaiter* waiter);
 
   // The acceptor's answers.
-  [[nodiscard]] bool Accept(uint64_t id, int half_fd, bool is_kept);
+  enum class SendState : uint8_t { kSent, kEnded, kTooManyFds };
+  // kTooManyFds: nothing was sent, the OPEN still waits for its answer.
+  [[nodiscard]] SendState Accept(uint64_t id, int half_fd, bool is_kept);
   void Refuse(uint64_t id, RefuseReason reason);
 
   // A stream is over. Its pair is kept when `is_reusable` (both sides read everything).
@@ -127,7 +129,8 @@ class Session final : public Task {
   void BecomeReadyIfGreeted();
   WelcomeStatus JudgeHello(const HelloMessage& hello, int fd) const;
 
-  bool Send(const void* bytes, size_t length, int fd0 = -1, int fd1 = -1);
+  bool Send(const void* bytes, size_t length);
+  SendState SendFds(const void* bytes, size_t length, int fd0, int fd1);
   [[nodiscard]] int TrySend(const void* bytes, size_t length, int fd0, int fd1);
   void Flush();
   void SendOpen(Waiting waiting);

@@ -113,7 +113,16 @@ void Session::SendOpen(Waiting waiting) {
   std::memcpy(bytes + sizeof open, waiting.service.data(), text);
   next_id_ += 2;
   unanswered_.emplace(open.id, std::move(entry));
-  Send(bytes, sizeof open + text, far_end.get(), half_fd.get());
+  const SendState sent = SendFds(bytes, sizeof open + text, far_end.get(), half_fd.get());
+  if (sent != SendState::kTooManyFds) return;
+  // The peer never heard of it.
+  Unanswered unsent = std::move(unanswered_[open.id]);
+  unanswered_.erase(open.id);
+  opened_pairs_.erase(unsent.pair.id);
+  DropPair(&unsent.pair);
+  PairMessage forget{HeaderOf<PairMessage>(MessageType::kForget), open.pair, 0};
+  if (unsent.is_kept) Send(&forget, sizeof forget);
+  unsent.waiter->OnNoStream(FallbackReason::kQuota);
 }
 
 void Session::OpenNext() {
@@ -251,10 +260,11 @@ bool Session::HandleOpen(const Message& message, UniqueFd fds[kMaxMessageFds]) {
   return true;
 }
 
-bool Session::Accept(uint64_t id, int half_fd, bool is_kept) {
-  if (being_accepted_ > 0) being_accepted_--;
+Session::SendState Session::Accept(uint64_t id, int half_fd, bool is_kept) {
   AcceptMessage accept{HeaderOf<AcceptMessage>(MessageType::kAccept), id};
-  return Send(&accept, sizeof accept, is_kept ? -1 : half_fd);
+  const SendState sent = SendFds(&accept, sizeof accept, is_kept ? -1 : half_fd, -1);
+  if (sent != SendState::kTooManyFds && being_accepted_ > 0) being_accepted_--;
+  return sent;
 }
 
 void Session::Refuse(uint64_t id, RefuseReason reason) {
