@@ -104,7 +104,8 @@ bool StreamRelay::ArmHot() {
   const Status status = Arm();
   is_armed_ = status == Status::kWouldBlock;
   HarvestCounts();
-  if (is_armed_) return false;
+  if (is_over_limit_) worker_.Ready(this);
+  if (is_armed_) return is_over_limit_;
   if (status != Status::kOk) {
     const Status ended = PeerEnded(status);
     if (ended != Status::kOk) {

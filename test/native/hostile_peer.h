@@ -180,9 +180,9 @@ class HostilePeer {
     ASSERT_EQ(message.welcome.status, 0U);
   }
 
-  std::unique_ptr<HostileStream> MakeStream() {
+  std::unique_ptr<HostileStream> MakeStream(uint64_t capacity = kFirstCapacity) {
     auto stream = std::make_unique<HostileStream>();
-    stream->half = MakeFd(Spec(kFirstCapacity), &stream->mine);
+    stream->half = MakeFd(Spec(capacity), &stream->mine);
     TestEnd::Prepare(stream->mine, 0);
     EXPECT_EQ(ProbeDoorbell<TestSys>(&stream->state.sizes), Status::kOk);
     int ends[2];
@@ -192,8 +192,9 @@ class HostilePeer {
     return stream;
   }
   // Opens a stream as an honest peer does; null when it is refused.
-  std::unique_ptr<HostileStream> Open(uint16_t port, bool keeps_far_bell = false) {
-    auto stream = MakeStream();
+  std::unique_ptr<HostileStream> Open(uint16_t port, bool keeps_far_bell = false,
+                                      uint64_t capacity = kFirstCapacity) {
+    auto stream = MakeStream(capacity);
     stream->id = next_id_;
     next_id_ += 2;
     EXPECT_TRUE(Send(MakeOpen(stream->id, next_pair_++, port),
@@ -201,7 +202,11 @@ class HostilePeer {
     if (!keeps_far_bell) stream->far_bell.Reset();
     Message message;
     UniqueFd half;
-    if (!ReceiveType(MessageType::kAccept, &message, &half)) return nullptr;
+    do {
+      if (!Receive(&message, &half)) return nullptr;
+      last_refusal_ = message.refuse.reason;
+      if (message.type == MessageType::kRefuse) return nullptr;
+    } while (message.type != MessageType::kAccept);
     HalfMap peer;
     HalfBounds bounds;
     bounds.page_bytes = PageBytes();
@@ -210,6 +215,8 @@ class HostilePeer {
     stream->mine = HalfMap{};
     return stream;
   }
+  // Why the last Open() was refused.
+  uint32_t last_refusal() const { return last_refusal_; }
   uint64_t TakeId() {
     const uint64_t id = next_id_;
     next_id_ += 2;
@@ -220,6 +227,7 @@ class HostilePeer {
   UniqueFd fd_;
   uint64_t next_id_;
   uint32_t next_pair_ = 1;
+  uint32_t last_refusal_ = 0;
 };
 
 // A victim that also serves an honest peer, whose connection has to survive whatever happens, and

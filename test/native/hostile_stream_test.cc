@@ -103,6 +103,33 @@ TEST_F(HostileTest, ReplaceAboveTheBoundEndsTheStream) {
   ExpectStreamEnd(EndReason::kBadHalf);
 }
 
+// What HELLO announced binds a peer that does not keep to it: the victim lets others make it map
+// as much as its own rings may take, 64 MiB here.
+TEST_F(HostileTest, MoreThanItsShareIsRefusedAndEndsTheStreamThatGrows) {
+  constexpr uint64_t kMiB = 1 << 20;
+  constexpr size_t kFit = 63;
+  evil_->Greet();
+  std::vector<std::unique_ptr<HostileStream>> streams;
+  for (size_t i = 0; i < kFit; i++) {
+    streams.push_back(evil_->Open(echo_.port(), false, kMiB));
+    ASSERT_NE(streams.back(), nullptr) << i;
+  }
+  streams.push_back(evil_->Open(echo_.port()));
+  stream_ = evil_->Open(echo_.port());
+  ASSERT_NE(stream_, nullptr);
+  EXPECT_EQ(evil_->Open(echo_.port(), false, kMiB), nullptr);
+  EXPECT_EQ(evil_->last_refusal(), static_cast<uint32_t>(RefuseReason::kNoMemory));
+
+  HalfMap map;
+  HalfSpec spec = HostilePeer::Spec(kMiB);
+  spec.number = 2;
+  const UniqueFd half = HostilePeer::MakeFd(spec, &map);
+  UnmapHalf<TestSys>(&map);
+  const ReplaceRecord record{kReplaceVersion, 2, spec.capacity, 0, 0};
+  ASSERT_EQ(SendReplace<TestSys>(stream_->bell.get(), record, half.get()), SendResult::kSent);
+  ExpectStreamEnd(EndReason::kLimit);
+}
+
 TEST_F(HostileTest, HangUpWithoutAMarkerIsPeerDied) {
   OpenStream();
   stream_->bell.Reset();
