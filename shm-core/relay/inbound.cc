@@ -105,7 +105,8 @@ void Inbound::Finish() {
   DropPeerHalf(&worker_.shared(), &open_.pair.peer);
   if (app_.valid()) worker_.Forget(app_.get());
   if (open_.doorbell.valid()) worker_.Forget(open_.doorbell.get());
-  app_.Reset();
+  // Not moved into a stream: whoever opened it is gone, which is no orderly end.
+  CloseWithReset(&app_);
   open_.doorbell.Reset();
   open_.half_fd.Reset();
   // SYNC connections (relaxed): a limit, nothing is ordered by it.
