@@ -117,7 +117,7 @@ export const SIDECAR_CONFIG = {
     env: "SHIMMY_SPIN_MICROS",
     flag: "spin-micros",
     parse: integer({ min: 0, max: 10_000 }),
-    default: "50",
+    default: "200",
     doc: "Longest spin of a relay thread before it sleeps, in microseconds; 0 never spins.",
   },
   maxConnections: {

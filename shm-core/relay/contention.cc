@@ -3,35 +3,59 @@
 #include <fcntl.h>
 
 #include <cstdlib>
+#include <cstring>
 
 namespace shimmy::relay {
 
-void Contention::Begin(uint64_t now) {
-  file_.Reset(open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC));
-  looked_at_ = now;
-  if (!Read(&waited_ns_)) file_.Reset();
+namespace {
+
+// The text of a small /proc file; empty when it cannot be read.
+const char* Read(const UniqueFd& file, char* text, size_t size) {
+  const ssize_t length = file.valid() ? pread(file.get(), text, size - 1, 0) : 0;
+  text[length > 0 ? length : 0] = '\0';
+  return text;
 }
 
-bool Contention::Read(uint64_t* waited_ns) const {
+}  // namespace
+
+void Contention::Begin(uint64_t now) {
+  schedstat_.Reset(open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC));
+  loadavg_.Reset(open("/proc/loadavg", O_RDONLY | O_CLOEXEC));
+  const long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+  cpus_ = cpus > 0 ? static_cast<uint64_t>(cpus) : 1;
+  looked_at_ = now;
+  waited_ns_ = Waited();
+}
+
+// 0 where the kernel keeps no such account.
+uint64_t Contention::Waited() const {
   char text[96];
-  const ssize_t length = pread(file_.get(), text, sizeof text - 1, 0);
-  if (length <= 0) return false;
-  text[length] = '\0';
   char* rest = nullptr;
-  std::strtoull(text, &rest, 10);  // time on the CPU
-  *waited_ns = std::strtoull(rest, nullptr, 10);
-  return true;
+  std::strtoull(Read(schedstat_, text, sizeof text), &rest, 10);  // time on the CPU
+  return std::strtoull(rest, nullptr, 10);
+}
+
+// "0.20 0.18 0.12 1/80 11206": the fourth field.
+uint64_t Contention::Runnable() const {
+  char text[96];
+  const char* const slash = std::strchr(Read(loadavg_, text, sizeof text), '/');
+  if (slash == nullptr) return 0;
+  const char* start = slash;
+  while (start > text && start[-1] != ' ') start--;
+  return std::strtoull(start, nullptr, 10);
 }
 
 bool Contention::IsContended(uint64_t now) {
-  if (now - looked_at_ < kLookEveryNs || !file_.valid()) return is_contended_;
-  uint64_t waited = 0;
-  if (!Read(&waited)) return is_contended_;
-  // More than a twentieth of the time spent waiting for a CPU.
-  is_contended_ = (waited - waited_ns_) * 20 > now - looked_at_;
-  waited_ns_ = waited;
-  looked_at_ = now;
-  return is_contended_;
+  const uint64_t elapsed = now - looked_at_;
+  if (elapsed >= kLookEveryNs) {
+    if (elapsed >= kForgetAfterNs) runnable_ = 0;
+    runnable_ = (runnable_ * 7 + Runnable() * 16) / 8;
+    const uint64_t waited = Waited();
+    is_throttled_ = elapsed < kForgetAfterNs && waited - waited_ns_ >= kThrottledNs;
+    waited_ns_ = waited;
+    looked_at_ = now;
+  }
+  return is_throttled_ || runnable_ > cpus_ * 16 + 4;
 }
 
 }  // namespace shimmy::relay

@@ -1,9 +1,12 @@
-// Is this thread kept waiting for a CPU? Then spinning would take time from those who have
-// work, and possibly from the very process that is waited for.
+// Do more threads want to run than there are CPUs? Then spinning would take time from those who
+// have work, and possibly from the very process that is waited for.
 //
-// Says so from the kernel's own account of the time that a runnable thread waited (the second
-// field of schedstat, Documentation/scheduler/sched-stats.rst), which also covers a cgroup
-// whose quota is used up. Without that file nothing is known, and spinning is left to its bound.
+// Says so from the number of runnable threads in /proc/loadavg (fs/proc/loadavg.c; the whole
+// machine's, also inside a container), sampled while this thread is about to spin and averaged.
+// What does not tell: being switched away or kept waiting. Waking an idle virtual CPU keeps a
+// thread waiting for tens of microseconds, and whoever is answered preempts the one who answers.
+// A quota that is used up shows as milliseconds without the CPU (second field of schedstat,
+// Documentation/scheduler/sched-stats.rst).
 #ifndef SHIMMY_RELAY_CONTENTION_H_
 #define SHIMMY_RELAY_CONTENTION_H_
 
@@ -21,13 +24,20 @@ class Contention {
   [[nodiscard]] bool IsContended(uint64_t now);
 
  private:
-  static constexpr uint64_t kLookEveryNs = 5'000'000;
-  [[nodiscard]] bool Read(uint64_t* waited_ns) const;
+  static constexpr uint64_t kLookEveryNs = 500'000;
+  static constexpr uint64_t kForgetAfterNs = 100'000'000;
+  static constexpr uint64_t kThrottledNs = 5'000'000;
 
-  UniqueFd file_;
+  [[nodiscard]] uint64_t Waited() const;
+  [[nodiscard]] uint64_t Runnable() const;
+
+  UniqueFd schedstat_;
+  UniqueFd loadavg_;
+  uint64_t cpus_ = 1;
   uint64_t looked_at_ = 0;
   uint64_t waited_ns_ = 0;
-  bool is_contended_ = false;
+  uint64_t runnable_ = 0;  // moving average, in sixteenths
+  bool is_throttled_ = false;
 };
 
 }  // namespace shimmy::relay

@@ -19,7 +19,7 @@ namespace shimmy::relay {
 
 struct RelayOptions {
   uint32_t threads = 1;
-  uint32_t spin_micros = 50;               // 0: never spin
+  uint32_t spin_micros = 200;              // 0: never spin
   uint64_t ring_budget_bytes = 64u << 20;  // memfd bytes that this process pays for
   uint64_t max_ring_bytes = 1u << 20;      // one ring's largest capacity; power of two
   uint32_t max_connections = 10000;        // relayed connections, both directions

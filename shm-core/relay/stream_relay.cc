@@ -25,7 +25,9 @@ StreamRelay::StreamRelay(Worker* worker, Session* session, StreamInit init)
       id_(worker->shared().next_stream.fetch_add(1, std::memory_order_relaxed)),
       end_(&state_),
       started_ns_(worker->now()),
-      active_ns_(started_ns_) {
+      active_ns_(started_ns_),
+      // Nothing is known yet: worth a try.
+      answer_average_ns_(uint64_t{worker->options().spin_micros} * 1000 / 2) {
   session->streams++;
   session->CountOwnBytes(static_cast<int64_t>(init_.pair.mine.capacity));
   state_.sizes = worker_.shared().sizes;

@@ -92,9 +92,9 @@ class StreamRelay final : public Task, public HotStream {
   uint32_t futile_plugs_ = 0;   // waits for room in a row that were over without room
 
   uint64_t started_ns_;
-  uint64_t active_ns_;     // last time something moved
-  uint64_t asked_ns_ = 0;  // when we published last and nothing came back since; 0: our turn
-  uint64_t answer_average_ns_ = 0;  // how long the peer takes to answer
+  uint64_t active_ns_;          // last time something moved
+  uint64_t asked_ns_ = 0;       // when we published last and nothing came back since; 0: our turn
+  uint64_t answer_average_ns_;  // how long the peer takes to answer
   uint64_t bytes_to_peer_ = 0;
   uint64_t bytes_from_peer_ = 0;
 };

@@ -17,6 +17,7 @@ constexpr uint64_t kHotForNs = 2'000'000;
 // See Worker::ArmOldest().
 constexpr size_t kArmedForNap = 2;
 constexpr long kNapNs = 100'000;
+constexpr uint64_t kSpinTimesExpected = 4;
 // Yields before a nap. More than two bring nothing more.
 constexpr int kYields = 2;
 constexpr size_t kScratchBytes = 65536;
@@ -223,16 +224,17 @@ int Worker::SleepTime() const {
   return static_cast<int>(std::min<uint64_t>(ms, 60'000));
 }
 
-// How long to spin: as long as the stream whose peer answers soonest is expected to need, and
-// some more. 0: not at all.
+// How long to spin. Streams whose peers are to answer come like independent arrivals: the next
+// one is due after the inverse of the sum of their rates. Spin some times as long, because the
+// average says little about one answer; not at all when the bound would cut off most of them.
 uint64_t Worker::SpinTime() const {
   if (!shared_.can_spin) return 0;
   const uint64_t limit = uint64_t{shared_.options.spin_micros} * 1000;
-  uint64_t soonest = UINT64_MAX;
+  uint64_t per_limit = 0;  // answers expected within the limit, in 1/1024
   for (const HotStream* stream : hot_) {
-    if (stream->expected_wait_ns_ > 0) soonest = std::min(soonest, stream->expected_wait_ns_);
+    if (stream->expected_wait_ns_ > 0) per_limit += limit * 1024 / stream->expected_wait_ns_;
   }
-  return soonest > limit ? 0 : limit;
+  return per_limit < 1024 ? 0 : std::min(limit, kSpinTimesExpected * limit * 1024 / per_limit);
 }
 
 bool Worker::Dispatch(const epoll_event* events, int count) {

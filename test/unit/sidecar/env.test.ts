@@ -14,7 +14,7 @@ describe("resolveSidecarConfig()", function () {
       ringBudgetBytes: 64 * 1024 ** 2,
       maxRingBytes: 1024 ** 2,
       relayThreads: 1,
-      spinMicros: 50,
+      spinMicros: 200,
       connectTimeoutMs: 5000,
       openTimeoutMs: 1000,
       idleTimeoutMs: 0,
