@@ -48,7 +48,9 @@ inline constexpr int kScmPidfd = 0x04;  // Linux 6.5, include/linux/socket.h
 
 inline SendResult ToSendResult(long result) noexcept {
   if (result >= 0) return SendResult::kSent;
-  if (result == -EAGAIN || result == -ENOBUFS || result == -ENOMEM || result == -EINTR) {
+  const bool is_full = result == -EAGAIN || result == -ENOBUFS || result == -ENOMEM ||
+                       result == -EINTR || result == -ETOOMANYREFS;
+  if (is_full) {
     return SendResult::kFull;
   }
   return SendResult::kPeerGone;

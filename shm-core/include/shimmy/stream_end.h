@@ -367,8 +367,8 @@ class StreamEnd {
       s_.hung_up = true;
       return Status::kOk;  // the hang-up is found by whoever reads
     }
-    if (sent == SendResult::kFull)
-      return Break(Status::kStrayIo);  // an honest peer's queue has room
+    // CanReplace() saw room in the queue: memory is short, or too many fds are in flight.
+    if (sent == SendResult::kFull) return Break(Status::kNoMemory);
     RingBell();
     s_.counts.replaces_sent++;
     Satisfied();  // a queued plug is taken back: the new ring has room
