@@ -208,6 +208,12 @@ export const SIDECAR_METRICS: readonly MetricDefinition[] = [
     ],
   ),
   native(
+    "shimmy_relay_moves_total",
+    "Moves of relay threads to the CPU of those who feed them, when CPUs are short.",
+    "",
+    [["moves", {}]],
+  ),
+  native(
     "shimmy_relay_spins_total",
     "Spins of relay threads, by whether they found work.",
     "result: hit, miss",

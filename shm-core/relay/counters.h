@@ -44,6 +44,7 @@ namespace shimmy::relay {
   X(kPairsReused, "pairs_reused")                                                 \
   X(kSleeps, "sleeps")                            /* blocking waits */             \
   X(kNaps, "naps")                                /* bounded waits with streams unarmed */ \
+  X(kMoves, "moves")                              /* to the CPU of those who feed us */ \
   X(kSpinHits, "spin_hits")                       /* spins that found work */      \
   X(kSpinMisses, "spin_misses")                   /* spins that ended in a sleep */ \
   X(kSpinNanos, "spin_nanos")                     /* time spent spinning */        \

@@ -134,6 +134,17 @@ void StreamRelay::SpinMissed(uint64_t limit_ns) {
   expected_wait_ns_ = answer_average_ns_;
 }
 
+bool StreamRelay::CpuToFollow(uint64_t* cpu) const {
+  if (!init_.is_outbound) return end_.PeerCpu(cpu);
+  int incoming = -1;
+  socklen_t length = sizeof incoming;
+  // Over loopback a segment is received where it was sent.
+  if (getsockopt(init_.app.get(), SOL_SOCKET, SO_INCOMING_CPU, &incoming, &length) < 0)
+    return false;
+  *cpu = static_cast<uint64_t>(incoming);
+  return incoming >= 0;
+}
+
 void StreamRelay::DisarmHot() {
   if (!is_armed_ || peer_ended_ || is_over_) return;
   is_armed_ = false;

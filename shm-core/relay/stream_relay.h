@@ -43,6 +43,8 @@ class StreamRelay final : public Task, public HotStream {
   bool ArmHot() override;
   void DisarmHot() override;
   void SpinMissed(uint64_t limit_ns) override;
+  [[nodiscard]] bool CpuToFollow(uint64_t* cpu) const override;
+  void AnnounceCpu(uint64_t cpu) override { end_.AnnounceCpu(cpu); }
 
  private:
   void OnApp(uint32_t events);

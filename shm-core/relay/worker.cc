@@ -20,6 +20,7 @@ constexpr long kNapNs = 100'000;
 constexpr uint64_t kSpinTimesExpected = 4;
 // Yields before a nap. More than two bring nothing more.
 constexpr int kYields = 2;
+constexpr uint64_t kFollowEveryNs = 2'000'000;
 constexpr size_t kScratchBytes = 65536;
 
 }  // namespace
@@ -266,7 +267,7 @@ bool Worker::Turn(int timeout_ms) {
 
 bool Worker::Spin() {
   const uint64_t time = SpinTime();
-  if (time == 0 || contention_.IsContended(now_)) return false;
+  if (time == 0 || contention_.IsContended(now_, hot_.size() > kArmedForNap)) return false;
   for (HotStream* stream : hot_) stream->DisarmHot();
   const uint64_t since = now_;
   bool found = false;
@@ -295,11 +296,28 @@ bool Worker::ArmOldest() {
   return found;
 }
 
+// When there are fewer CPUs than threads with work, the thread had better share one with those
+// who feed it: each gets a batch from the one before, in turn, and nobody has to be woken. The
+// relay that opens streams goes where its application runs, the one that accepts them goes where
+// the opener's relay runs, and the application behind that one finds the other CPUs free.
+void Worker::FollowCpu() {
+  if (now_ - followed_ns_ < kFollowEveryNs) return;
+  followed_ns_ = now_;
+  uint64_t cpu = 0;
+  if (hot_.front()->CpuToFollow(&cpu) && contention_.IsContended(now_, true)) {
+    if (placement_.MoveTo(cpu)) counters().Add(kMoves);
+  }
+  cpu = Placement::Cpu();
+  for (HotStream* stream : hot_) stream->AnnounceCpu(cpu);
+}
+
 bool Worker::Nap() {
   if (hot_.size() <= kArmedForNap) return false;
+  const bool can_give_way = contention_.HasIdleTime(now_);
+  if (can_give_way) FollowCpu();
   // Whoever else is runnable here may well be about to give us work: a turn of theirs costs less
   // than our going to sleep and being woken.
-  for (int i = 0; i < kYields; i++) {
+  for (int i = 0; can_give_way && i < kYields; i++) {
     sched_yield();
     if (Turn(0)) return true;
   }
@@ -315,6 +333,7 @@ bool Worker::Nap() {
 void Worker::Loop() {
   now_ = Now();
   contention_.Begin(now_);
+  placement_.Begin();
   while (!is_stopping_) {
     while (Turn(0)) {
       if (is_stopping_) break;

@@ -23,6 +23,7 @@
 
 #include "contention.h"
 #include "net.h"
+#include "placement.h"
 #include "shared.h"
 #include "unique_fd.h"
 
@@ -112,6 +113,9 @@ class HotStream {
   virtual void DisarmHot() = 0;
   // It spun for `limit_ns` and nothing came.
   virtual void SpinMissed(uint64_t limit_ns) = 0;
+  // The CPU that this thread had better share with those who feed it; false when unknown.
+  [[nodiscard]] virtual bool CpuToFollow(uint64_t* cpu) const = 0;
+  virtual void AnnounceCpu(uint64_t cpu) = 0;
 
  protected:
   // How long the peer is expected to take from now on, if it is its turn: spinning pays when
@@ -188,6 +192,7 @@ class Worker {
   bool ArmOldest();
   bool Spin();
   bool Nap();
+  void FollowCpu();
   uint64_t SpinTime() const;
   int SleepTime() const;
   void Bury();
@@ -214,6 +219,8 @@ class Worker {
   std::vector<unsigned char> scratch_;
 
   Contention contention_;
+  Placement placement_;
+  uint64_t followed_ns_ = 0;
 };
 
 }  // namespace shimmy::relay

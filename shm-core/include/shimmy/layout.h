@@ -57,6 +57,7 @@ struct ControlPage {
   Word plugs;                      // plugs sent so far
   Word moved;                      // 1: the last store here; a newer half follows
   Word half;                       // number of the peer's half that we read from
+  Word cpu;                        // a hint: CPU where the writer runs + 1, 0 when it does not say
 };
 static_assert(offsetof(ControlPage, tail) == 128);
 static_assert(offsetof(ControlPage, head) == 256);
@@ -66,6 +67,7 @@ static_assert(offsetof(ControlPage, rst) == 520);
 static_assert(offsetof(ControlPage, plugs) == 528);
 static_assert(offsetof(ControlPage, moved) == 536);
 static_assert(offsetof(ControlPage, half) == 544);
+static_assert(offsetof(ControlPage, cpu) == 552);
 static_assert(sizeof(ControlPage) <= 4096);
 
 // Records in the doorbell; a record of any other length, or with fds it must not have, is

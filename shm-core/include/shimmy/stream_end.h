@@ -79,7 +79,7 @@ class StreamEnd {
   // is where we begin to write, `peer_start` where we begin to read.
   static void Prepare(const HalfMap& mine, uint64_t peer_start) noexcept {
     ControlPage& page = *mine.control;
-    // SYNC tail head wake_at fin rst plugs moved half (relaxed): the peer gets the fd (or the
+    // SYNC tail head wake_at fin rst plugs moved half cpu (relaxed): the peer gets the fd (or the
     // message that lets it look again) by a later sendmsg, and nothing of ours before.
     page.tail.store(mine.start, std::memory_order_relaxed);
     page.head.store(peer_start, std::memory_order_relaxed);
@@ -89,6 +89,7 @@ class StreamEnd {
     page.plugs.store(0, std::memory_order_relaxed);
     page.moved.store(0, std::memory_order_relaxed);
     page.half.store(1, std::memory_order_relaxed);
+    page.cpu.store(0, std::memory_order_relaxed);
   }
 
   // Begins with a prepared half of ours and the peer's half as MapAsReader() gave it.
@@ -279,6 +280,23 @@ class StreamEnd {
     s_.wake_at = s_.head - 1;  // passed already, whatever the tail is
     // SYNC wake_at (relaxed): see above.
     s_.mine.control->wake_at.store(s_.wake_at, std::memory_order_relaxed);
+  }
+
+  // Tells the peer on which CPU we run, so that it can come there. A hint: nothing depends on it.
+  void AnnounceCpu(uint64_t cpu) noexcept {
+    // SYNC cpu (relaxed): nothing is ordered by it; only we store it.
+    std::atomic<uint64_t>& word = s_.mine.control->cpu;
+    if (word.load(std::memory_order_relaxed) != cpu + 1) {
+      word.store(cpu + 1, std::memory_order_relaxed);
+    }
+  }
+
+  // The CPU that the peer announced; false when it did not. Any value: the peer may lie.
+  [[nodiscard]] bool PeerCpu(uint64_t* cpu) const noexcept {
+    // SYNC cpu (relaxed): as above.
+    const uint64_t word = s_.reading.control->cpu.load(std::memory_order_relaxed);
+    *cpu = word - 1;
+    return word != 0;
   }
 
   // Copies out up to `bytes`. kOk: `*got` > 0. kWouldBlock: nothing there, armed. kEof, kReset,
