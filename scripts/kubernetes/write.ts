@@ -1,0 +1,33 @@
+// Writes what is made from the schemas of our kinds: manifests/base/crds and the tables of fields in
+// docs/reference. Run it after a change of a schema; a test says so when it was forgotten.
+import { readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { PACKAGE_ROOT } from "../../common/version.ts";
+import { crdFiles, renderCrd } from "./crd.ts";
+import { describeSchema } from "./reference.ts";
+
+const FIELDS_BEGIN = "\n## spec\n";
+
+/** The file's text, with its fields as the schema has them. */
+export function withFields(text: string, fields: string): string {
+  const begin = text.indexOf(FIELDS_BEGIN);
+  return `${begin < 0 ? text : text.slice(0, begin + 1)}${fields}\n`;
+}
+
+/** The files that are made, with what they are to hold. */
+export function generatedFiles(): ReadonlyMap<string, string> {
+  return new Map(
+    crdFiles().flatMap((file) => {
+      const page = readFileSync(join(PACKAGE_ROOT, file.page), "utf8");
+      return [
+        [file.path, renderCrd(file)],
+        [file.page, withFields(page, describeSchema(file.schema))],
+      ];
+    }),
+  );
+}
+
+if (import.meta.main) {
+  for (const [path, text] of generatedFiles()) writeFileSync(join(PACKAGE_ROOT, path), text);
+}
