@@ -45,7 +45,8 @@ class RingEnd {
   bool Write(const std::byte* from, size_t size) {
     while (size > 0) {
       uint64_t written = 0;
-      const Status status = waiting_ == Waiting::kSpin ? WriteUnplugged(from, size, &written)
+      // A writer that looks at the room again by itself needs no plug to be woken.
+      const Status status = waiting_ == Waiting::kSpin ? end_.WriteSome(from, size, &written)
                                                        : end_.Write(from, size, &written);
       from += written;
       size -= static_cast<size_t>(written);
@@ -79,18 +80,6 @@ class RingEnd {
   static Waiting WaitingHere(Waiting wanted) {
     const bool alone = sysconf(_SC_NPROCESSORS_ONLN) < 2;
     return alone && wanted == Waiting::kDefault ? Waiting::kSleep : wanted;
-  }
-
-  // A writer that looks at the room itself needs no plug to be woken.
-  Status WriteUnplugged(const std::byte* from, uint64_t size, uint64_t* written) {
-    uint64_t room = 0;
-    const Status status = end_.Room(&room);
-    if (status != Status::kOk) return status;
-    if (room == 0) return Status::kWouldBlock;
-    const Span span = end_.WriteSpan(std::min(room, size));
-    std::memcpy(span.data, from, span.bytes);
-    *written = span.bytes;
-    return end_.Publish(span.bytes);
   }
 
   // Returns false at the end of the stream.

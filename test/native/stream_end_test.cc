@@ -140,11 +140,13 @@ TEST_P(LyingReaderTest, I10IsFoundOutByTheWriter) {
   TestStream s({.start = {1000, 0}});
   ASSERT_EQ(s.Write(0, Pattern(0, 5000)).second, 5000U);
   GetParam().tell(&s.page(1));
-  EXPECT_EQ(s.Write(0, "x").first, Status::kCursorOutOfRange);
+  // It has room that it knows of, and looks when that is used up.
+  EXPECT_EQ(s.Write(0, "x").first, Status::kOk);
+  EXPECT_EQ(s.Write(0, Pattern(5001, kRing)).first, Status::kCursorOutOfRange);
 }
 INSTANTIATE_TEST_SUITE_P(
     Head, LyingReaderTest,
-    testing::Values(Lie{"pastTail", [](ControlPage* p) { Store(&p->head, 6001); }},
+    testing::Values(Lie{"pastTail", [](ControlPage* p) { Store(&p->head, 7001); }},
                     Lie{"far", [](ControlPage* p) { Store(&p->head, uint64_t{1} << 62); }}),
     [](const auto& info) { return std::string(info.param.name); });
 
@@ -156,6 +158,32 @@ TEST(StreamEndTest, I10HeadBeforeOurStartFreesNothing) {
   uint64_t room = 0;
   EXPECT_EQ(s.end(0).Room(&room), Status::kOk);
   EXPECT_EQ(room, kRing - 5000);
+}
+
+TEST(StreamEndTest, RoomIsLookedForWhenTheKnownIsNotEnough) {
+  TestStream s;
+  ASSERT_EQ(s.Write(0, Pattern(0, 10000)).second, 10000U);
+  ASSERT_EQ(s.Read(1, 10000).second.size(), 10000U);
+  uint64_t room = 0;
+  EXPECT_EQ(s.end(0).RoomFor(100, &room), Status::kOk);
+  EXPECT_EQ(room, kRing - 10000) << "known without a look";
+  EXPECT_EQ(s.end(0).RoomFor(kRing - 9999, &room), Status::kOk);
+  EXPECT_EQ(room, kRing);
+  EXPECT_EQ(s.end(0).RoomFor(100, &room), Status::kOk);
+  EXPECT_EQ(room, kRing) << "known now";
+}
+
+TEST(StreamEndTest, WriteSomeAsksForNoWakeUp) {
+  TestStream s;
+  uint64_t written = 0;
+  const std::string data = Pattern(0, kRing + 1);
+  EXPECT_EQ(s.end(0).WriteSome(data.data(), data.size(), &written), Status::kWouldBlock);
+  EXPECT_EQ(written, kRing);
+  EXPECT_EQ(s.state(0).counts.plugs_sent, 0U);
+  EXPECT_TRUE(s.IsWritable(0));
+  EXPECT_EQ(s.Read(1, kRing).second, data.substr(0, kRing));
+  EXPECT_EQ(s.end(0).WriteSome(data.data() + kRing, 1, &written), Status::kOk);
+  EXPECT_EQ(s.Read(1, 10).second, data.substr(kRing));
 }
 
 TEST(StreamEndTest, I10FinBehindOrAheadEndsTheStream) {

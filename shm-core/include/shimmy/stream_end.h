@@ -50,6 +50,7 @@ struct EndState {
   uint64_t wake_at = 0;
   uint64_t plugs_sent = 0;
   uint64_t plugs_eaten = 0;
+  uint64_t known_head = 0;   // the peer's head when we looked last
   bool plug_queued = false;  // may be: SIOCOUTQ decides
   bool raised = false;
   bool fin_sent = false;
@@ -98,6 +99,7 @@ class StreamEnd {
     s_.mine = mine;
     s_.reading = peer;
     s_.tail = mine.start;
+    s_.known_head = mine.start;
     s_.head = peer_start;
     s_.wake_at = peer_start;
   }
@@ -115,7 +117,17 @@ class StreamEnd {
     const uint64_t used = s_.tail - from;
     if (used > s_.mine.capacity) return Break(Status::kCursorOutOfRange);  // I9
     *room = s_.mine.capacity - used;
+    s_.known_head = head;
     return Status::kOk;
+  }
+
+  // At least `wanted` bytes of room if there are so many; may leave out what became free since
+  // we looked last. The peer's word is loaded when that is not enough, and only then: between two
+  // looks its line stays with the peer, who stores in it at each read.
+  [[nodiscard]] Status RoomFor(uint64_t wanted, uint64_t* room) noexcept {
+    const bool is_before = static_cast<int64_t>(s_.known_head - s_.mine.start) < 0;
+    *room = s_.mine.capacity - (s_.tail - (is_before ? s_.mine.start : s_.known_head));
+    return *room >= wanted ? Status::kOk : Room(room);
   }
 
   // Where the next `room` bytes go; may be shorter when the ring is mapped once.
@@ -184,31 +196,44 @@ class StreamEnd {
   [[nodiscard]] Status Write(const void* data, uint64_t bytes, uint64_t* written) noexcept {
     const auto* from = static_cast<const unsigned char*>(data);
     *written = 0;
-    if (s_.fin_sent || s_.rst_sent) return Status::kEnded;
-    if (s_.broken != Status::kOk) return s_.broken;
     for (bool plugged = false;;) {
-      uint64_t room = 0;
-      Status status = Room(&room);
-      if (status != Status::kOk) return status;
-      const uint64_t left = bytes - *written;
-      if (left == 0) {
-        Satisfied();
-        return Status::kOk;
+      uint64_t some = 0;
+      Status status = WriteSome(from + *written, bytes - *written, &some);
+      *written += some;
+      if (status != Status::kWouldBlock) {
+        if (status == Status::kOk) Satisfied();
+        return status;
       }
-      if (room > 0) {
-        const uint64_t fits = room < left ? room : left;
-        const Span span = WriteSpan(fits < kPublishBytes ? fits : kPublishBytes);
-        Sys::Copy(span.data, from + *written, span.bytes);
-        *written += span.bytes;
-        status = Publish(span.bytes);
-      } else if (!plugged) {
-        plugged = true;
-        status = PlugFull();
-      } else {
-        return Status::kWouldBlock;
-      }
+      if (plugged) return Status::kWouldBlock;
+      plugged = true;
+      status = PlugFull();
       if (status != Status::kOk) return status;
     }
+  }
+
+  // Copies as much of `data` as there is room for, and asks for no wake-up: for who looks again by
+  // itself, before it sleeps by Write(). kOk: everything. kWouldBlock: less.
+  [[nodiscard]] Status WriteSome(const void* data, uint64_t bytes, uint64_t* written) noexcept {
+    const auto* from = static_cast<const unsigned char*>(data);
+    *written = 0;
+    if (s_.fin_sent || s_.rst_sent) return Status::kEnded;
+    if (s_.broken != Status::kOk) return s_.broken;
+    while (*written < bytes) {
+      // In pieces, so that the reader copies out while we copy in.
+      const uint64_t left = bytes - *written;
+      const uint64_t piece = left < kPublishBytes ? left : kPublishBytes;
+      uint64_t room = 0;
+      Status status = RoomFor(piece, &room);
+      if (status != Status::kOk) return status;
+      if (room == 0) return Status::kWouldBlock;
+      const Span span = WriteSpan(room < piece ? room : piece);
+      Sys::Copy(span.data, from + *written, span.bytes);
+      *written += span.bytes;
+      status = Publish(span.bytes);
+      PrefetchForWrite(span.bytes);
+      if (status != Status::kOk) return status;
+    }
+    return Status::kOk;
   }
 
   // ---- reading ----
@@ -397,7 +422,16 @@ class StreamEnd {
   static constexpr int kMaxTurns = 64;
   // A long write is published in pieces, so that the reader copies out while the rest is copied
   // in, and finds the piece in the cache that both cores share.
-  static constexpr uint64_t kPublishBytes = 65536;
+  static constexpr uint64_t kPublishBytes = 4096;
+
+  // The next bytes will likely be as many as the last: have their lines ready for writing. Only
+  // what the reader has given back, or the lines would be taken from it while it reads them.
+  void PrefetchForWrite(uint64_t bytes) noexcept {
+    const bool is_before = static_cast<int64_t>(s_.known_head - s_.mine.start) < 0;
+    const uint64_t used = s_.tail - (is_before ? s_.mine.start : s_.known_head);
+    const uint64_t free = s_.mine.capacity - used;
+    Sys::PrefetchForWrite(s_.mine.at(s_.tail), bytes < free ? bytes : free);
+  }
 
   static void Fence() noexcept {
     // SYNC fence (seq_cst): a full barrier between our store and our next load, see the call.
