@@ -1,3 +1,5 @@
+import { isIP } from "node:net";
+
 import { ShimmyError } from "./errors.ts";
 import { didYouMean } from "./suggest.ts";
 
@@ -82,6 +84,25 @@ export function list<T>(item: (text: string) => T): (text: string) => readonly T
     if (value.trim() === "") return [];
     return value.split(/[,\n]/).map((part) => item(part.trim()));
   };
+}
+
+/** A TCP address to listen on. */
+export interface ListenAddress {
+  /** Numeric IPv4 or IPv6. */
+  readonly address: string;
+  /** 0 lets the kernel choose. */
+  readonly port: number;
+}
+
+/** Reads an address and a port, an IPv6 address in brackets. */
+export function listenAddress(text: string): ListenAddress {
+  const [, host = "", portText = ""] = /^(.{2,47}):(\d{1,5})$/.exec(text) ?? [];
+  const inner = /^\[(.+)\]$/.exec(host)?.[1];
+  const port = Number(portText);
+  if (isIP(inner ?? host) === (inner === undefined ? 4 : 6) && port <= 65_535) {
+    return { address: inner ?? host, port };
+  }
+  throw refused("an address and port such as 127.0.0.1:14790 or [::1]:14790", text);
 }
 
 function refused(expected: string, value: string, hint = ""): ShimmyError {

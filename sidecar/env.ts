@@ -1,7 +1,17 @@
 /** The sidecar's settings: the one schema behind its environment, its flags and their documentation. */
 import { isIP } from "node:net";
 
-import { boolean, bytes, duration, integer, list, oneOf, text } from "../common/env-parsers.ts";
+import {
+  boolean,
+  bytes,
+  duration,
+  integer,
+  list,
+  listenAddress,
+  oneOf,
+  text,
+  type ListenAddress,
+} from "../common/env-parsers.ts";
 import {
   resolveConfig,
   type Config,
@@ -11,14 +21,6 @@ import {
 import { ShimmyError } from "../common/errors.ts";
 import { LOG_LEVELS } from "../common/log.ts";
 import { parseUpstreams, qualifyUpstreams, TRANSPORT_CAPS, type Upstream } from "./upstreams.ts";
-
-/** A TCP address to listen on. */
-export interface ListenAddress {
-  /** Numeric IPv4 or IPv6. */
-  readonly address: string;
-  /** 0 lets the kernel choose. */
-  readonly port: number;
-}
 
 /** Name and namespace of a pod. */
 export interface PodReference {
@@ -214,18 +216,6 @@ function someAddresses(value: string): readonly string[] {
   if (double !== undefined) throw invalid(`address ${double} is given twice`);
   if (addresses.length > 0) return addresses;
   throw invalid("expected at least one address");
-}
-
-function listenAddress(value: string): ListenAddress {
-  const [, host = "", portText = ""] = /^(.{2,47}):(\d{1,5})$/.exec(value) ?? [];
-  const inner = /^\[(.+)\]$/.exec(host)?.[1];
-  const port = Number(portText);
-  if (isIP(inner ?? host) === (inner === undefined ? 4 : 6) && port <= 65_535) {
-    return { address: inner ?? host, port };
-  }
-  throw invalid(
-    `expected an address and port such as 127.0.0.1:14790 or [::1]:14790, got ${JSON.stringify(value)}`,
-  );
 }
 
 function powerOfTwoBytes(value: string): number {

@@ -2,13 +2,14 @@ import { stat } from "node:fs/promises";
 import { join } from "node:path";
 
 import { FD_SOCKET } from "../agent/api.ts";
+import { AdminServer, formatAddress } from "../common/admin-server.ts";
 import { systemClock, type Clock } from "../common/clock.ts";
+import type { ListenAddress } from "../common/env-parsers.ts";
 import { ShimmyError } from "../common/errors.ts";
 import type { Logger } from "../common/log.ts";
 import { VERSION } from "../common/version.ts";
 import type { RelayDrainResult } from "../shm-core/lib/relay.ts";
-import { AdminServer, formatAddress } from "./admin.ts";
-import type { ListenAddress, SidecarConfig } from "./env.ts";
+import type { SidecarConfig } from "./env.ts";
 import { systemNative, type AgentSocket, type SidecarNative } from "./native.ts";
 import { createRoutes, statusOf } from "./routes.ts";
 import { Sidecar } from "./sidecar.ts";

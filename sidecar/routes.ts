@@ -1,6 +1,6 @@
 import { ShimmyError } from "../common/errors.ts";
 import { VERSION } from "../common/version.ts";
-import type { AdminReply, AdminRoute } from "./admin.ts";
+import type { AdminReply, AdminRoute } from "../common/admin-server.ts";
 import type { MetricsSnapshot } from "./metric-definitions.ts";
 import { SidecarMetrics } from "./metrics.ts";
 import type { Sidecar } from "./sidecar.ts";

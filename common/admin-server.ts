@@ -2,9 +2,9 @@ import type { IncomingMessage, Server, ServerResponse } from "node:http";
 import { isIP, type AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 
-import { ShimmyError, toShimmyError, type ShimmyErrorCode } from "../common/errors.ts";
-import type { Logger } from "../common/log.ts";
-import type { ListenAddress } from "./env.ts";
+import { ShimmyError, toShimmyError, type ShimmyErrorCode } from "./errors.ts";
+import type { ListenAddress } from "./env-parsers.ts";
+import type { Logger } from "./log.ts";
 
 // An import of node:http, of whatever name, runs the getters of all its exports, and the one of
 // WebSocket loads undici: 6 MiB of anonymous memory in a process that is to have 30.

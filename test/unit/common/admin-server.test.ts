@@ -3,8 +3,8 @@ import { once } from "node:events";
 import { connect } from "node:net";
 import { text } from "node:stream/consumers";
 
-import { AdminServer } from "../../../sidecar/admin.ts";
-import { captureLog } from "./fakes.ts";
+import { AdminServer } from "../../../common/admin-server.ts";
+import { captureLog } from "../sidecar/fakes.ts";
 
 describe("AdminServer", function () {
   let server: AdminServer;
