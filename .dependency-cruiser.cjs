@@ -1,8 +1,8 @@
-// Imports go downwards only: cli → processes (agent, sidecar) → common, shm-core.
+// Imports go downwards only: cli → processes (agent, sidecar, injector) → common, shm-core.
 // The folder names are the architecture (docs/architecture.md).
 "use strict";
 
-const PRODUCT = "^(cli|agent|sidecar|common|shm-core)/";
+const PRODUCT = "^(cli|agent|sidecar|injector|common|shm-core)/";
 
 module.exports = {
   forbidden: [
@@ -18,24 +18,26 @@ module.exports = {
     {
       name: "processes-know-contracts-only",
       severity: "error",
-      comment: "A process knows another by its typed contract: agent/api.ts, sidecar/env.ts.",
-      from: { path: "^(agent|sidecar)/" },
+      comment:
+        "A process knows another by its typed contract: agent/api.ts, sidecar/env.ts and its " +
+        "grammar of upstreams.",
+      from: { path: "^(agent|sidecar|injector)/" },
       to: {
-        path: "^(agent|sidecar)/",
-        pathNot: ["^$1/", "^agent/api\\.ts$", "^sidecar/env\\.ts$"],
+        path: "^(agent|sidecar|injector)/",
+        pathNot: ["^$1/", "^agent/api\\.ts$", "^sidecar/(env|upstreams)\\.ts$"],
       },
     },
     {
       name: "processes-do-not-know-the-cli",
       severity: "error",
-      from: { path: "^(agent|sidecar|common|shm-core)/" },
+      from: { path: "^(agent|sidecar|injector|common|shm-core)/" },
       to: { path: "^cli/" },
     },
     {
       name: "common-is-the-bottom",
       severity: "error",
       from: { path: "^common/" },
-      to: { path: "^(agent|sidecar|shm-core)/" },
+      to: { path: "^(agent|sidecar|injector|shm-core)/" },
     },
     {
       name: "shm-core-stands-alone",

@@ -28,6 +28,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: () => import("./top.ts"),
   },
   {
+    name: "inject",
+    summary: "add sidecars to Kubernetes objects in files, as the webhook does",
+    load: () => import("./inject.ts"),
+  },
+  {
     name: "agent",
     summary: "start the node agent (local mode)",
     load: () => import("./agent.ts"),

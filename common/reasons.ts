@@ -2,8 +2,8 @@
  * The closed lists of reasons. A reason is a metric label, a log field and what `shimmy top` shows,
  * so a value never changes its meaning, and new ones are added at the end only.
  *
- * A reason's number is its index. shm-core/include/shimmy/reasons.h has the same lists in the same
- * order, and docs/reference/reasons.md one section per reason; tests keep them equal.
+ * A reason's number is its index. shm-core/include/shimmy/reasons.h has the lists of the data path in
+ * the same order, and docs/reference/reasons.md one section per reason; tests keep them equal.
  */
 
 /** Why a connection went over plain TCP instead of shared memory. */
@@ -60,3 +60,28 @@ export const SESSION_END_REASONS = [
 
 /** One of {@link SESSION_END_REASONS}. */
 export type SessionEndReason = (typeof SESSION_END_REASONS)[number];
+
+/** Why a pod was left without a sidecar, or refused because it could not have the one it asked for. */
+export const INJECTION_REASONS = [
+  "not_opted_in",
+  "opted_out",
+  "already_injected",
+  "mirror_pod",
+  "excluded_namespace",
+  "host_network",
+  "host_pid",
+  "windows",
+  "unknown_runtime_class",
+  "bad_value",
+  "not_built",
+  "name_taken",
+  "port_clash",
+  "drain_too_long",
+  "runs_as_root",
+  "resources",
+  "legacy_completes",
+  "sidecar_altered",
+] as const;
+
+/** One of {@link INJECTION_REASONS}. */
+export type InjectionReason = (typeof INJECTION_REASONS)[number];

@@ -3,13 +3,19 @@ import { join } from "node:path";
 
 import { expect } from "chai";
 
-import { END_REASONS, FALLBACK_REASONS, SESSION_END_REASONS } from "../../../common/reasons.ts";
+import {
+  END_REASONS,
+  FALLBACK_REASONS,
+  INJECTION_REASONS,
+  SESSION_END_REASONS,
+} from "../../../common/reasons.ts";
 import { PACKAGE_ROOT } from "../../../common/version.ts";
 
 const LISTS = [
   { title: "Fallback reasons", reasons: FALLBACK_REASONS },
   { title: "End reasons", reasons: END_REASONS },
   { title: "Session end reasons", reasons: SESSION_END_REASONS },
+  { title: "Injection reasons", reasons: INJECTION_REASONS },
 ];
 
 describe("docs/reference/reasons.md", function () {
