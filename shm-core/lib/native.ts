@@ -25,6 +25,25 @@ export type NativeDispatch = (kind: number, id: number, first: unknown, second: 
 /** `[pid, uid, gid]`, or a negative status. */
 export type NativeCredentials = [number, number, number] | number;
 
+/**
+ * What a call of `streamLend` returns: the end's private state, the mappings of our half and the
+ * peer's, and where things are in the state, in words of 32 bits.
+ */
+export type LentMemory = readonly [
+  state: ArrayBuffer,
+  mine: ArrayBuffer,
+  peer: ArrayBuffer,
+  modeAt: number,
+  tailAt: number,
+  headAt: number,
+  knownHeadAt: number,
+  plugsEatenAt: number,
+  publishesAt: number,
+  capacity: number,
+  peerCapacity: number,
+  pageBytes: number,
+];
+
 /** What a relay is started with; as `relay::RelayOptions`. */
 export interface NativeRelayOptions {
   threads: number;
@@ -162,6 +181,9 @@ export interface NativeAddon {
   streamWrite(id: number, data: Uint8Array, spin: number): number;
   /** Blocks this thread. `bits`: 1 readable, 2 writable. */
   streamSleep(id: number, bits: number, timeoutMs: number): number;
+  /** The buffers are detached as soon as they are no longer mapped. */
+  streamLend(id: number): LentMemory | number;
+  streamSettle(id: number, published: number): void;
   /** A streamReady event follows for each bit. */
   streamAsk(id: number, bits: number): number;
   streamFin(id: number): number;

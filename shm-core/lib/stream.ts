@@ -10,6 +10,7 @@ import {
   type StreamOptions,
   type WaitMode,
 } from "./stream-waits.ts";
+import { StreamMemory } from "./stream-memory.ts";
 import { checked, CoreStatus, statusError } from "./status.ts";
 
 export type { StreamOptions, WaitMode } from "./stream-waits.ts";
@@ -98,12 +99,14 @@ export class Stream implements AsyncIterable<Buffer>, Disposable {
   readonly #id: number;
   readonly #mode: WaitMode;
   readonly #waits: StreamWaits;
+  readonly #memory: StreamMemory;
   #isClosed = false;
 
   private constructor(id: number, mode: WaitMode) {
     this.#id = id;
     this.#mode = mode;
     this.#waits = new StreamWaits(id);
+    this.#memory = new StreamMemory(id);
     streams.set(id, new WeakRef(this));
     safetyNet.register(this, id, this);
   }
@@ -144,9 +147,11 @@ export class Stream implements AsyncIterable<Buffer>, Disposable {
    * @throws {@link ShimmyError} `SHIMMY_ERR_INVALID_OPTION` for an empty buffer or a bad time.
    */
   readSync(buffer: Uint8Array, { timeoutMs = 0 }: StreamSyncOptions = {}): number | undefined {
+    const direct = this.#memory.read(buffer);
+    if (direct > 0) return direct;
     requireBytes(buffer.length);
     const result = this.#block(StreamDirection.read, timeoutMs, (spin) =>
-      nativeWithEvents().streamRead(this.#id, buffer, spin),
+      this.#readNow(buffer, spin),
     );
     return result === CoreStatus.wouldBlock ? undefined : lengthOrEnd(result);
   }
@@ -163,14 +168,14 @@ export class Stream implements AsyncIterable<Buffer>, Disposable {
    * @throws {@link ShimmyError} `SHIMMY_ERR_INVALID_OPTION` for a bad time.
    */
   writeSync(data: Uint8Array, { timeoutMs = 0 }: StreamSyncOptions = {}): number {
+    const direct = this.#memory.write(data);
+    if (direct === data.length) return direct;
     const deadline = performance.now() + timeoutMs;
     let written = 0;
     while (written < data.length) {
       const rest = data.subarray(written);
       const left = written === 0 ? timeoutMs : Math.max(0, deadline - performance.now());
-      const result = this.#block(StreamDirection.write, left, (spin) =>
-        nativeWithEvents().streamWrite(this.#id, rest, spin),
-      );
+      const result = this.#block(StreamDirection.write, left, (spin) => this.#writeNow(rest, spin));
       if (result === CoreStatus.wouldBlock) break;
       // An error after a part was written is found again by the next call.
       if (result < 0 && written > 0) break;
@@ -293,6 +298,21 @@ export class Stream implements AsyncIterable<Buffer>, Disposable {
     streams.delete(this.#id);
     safetyNet.unregister(this);
     this.#waits.cancel();
+  }
+
+  #readNow(buffer: Uint8Array, spin: number): number {
+    const isSlice = spin === Spin.slice && CAN_SPIN;
+    const direct = isSlice ? this.#memory.spinRead(buffer) : 0;
+    if (direct > 0) return direct;
+    const result = nativeWithEvents().streamRead(this.#id, buffer, isSlice ? Spin.none : spin);
+    if (result === CoreStatus.wouldBlock || result > 0) this.#memory.refresh();
+    return result;
+  }
+
+  #writeNow(data: Uint8Array, spin: number): number {
+    const result = nativeWithEvents().streamWrite(this.#id, data, spin);
+    if (result > 0) this.#memory.refresh();
+    return result;
   }
 
   /** Repeats a native call until it is done or the time is over; blocks. */

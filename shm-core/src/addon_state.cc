@@ -32,7 +32,7 @@ Status AddonState::OpenStreamHost(const StreamHost** out) noexcept {
 uint32_t AddonState::AddStream(std::unique_ptr<Stream> stream) {
   const uint32_t id = NextId();
   auto waiter = std::make_shared<StreamWaiter>(id, stream->doorbell(), sink, poller);
-  streams.emplace(id, StreamEntry{std::move(stream), std::move(waiter)});
+  streams.emplace(id, StreamEntry{{}, std::move(stream), std::move(waiter)});
   return id;
 }
 

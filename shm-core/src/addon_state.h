@@ -11,6 +11,7 @@
 #include <memory>
 #include <unordered_map>
 #include <unordered_set>
+#include <vector>
 
 #include "control_channel.h"
 #include "control_listener.h"
@@ -24,6 +25,16 @@ namespace shimmy::addon {
 
 // The waiter watches the stream's doorbell: it stops before the stream closes it.
 struct StreamEntry {
+  // Memory of the stream that JavaScript was lent becomes harmless to use.
+  void TakeBack() {
+    for (Napi::Reference<Napi::ArrayBuffer>& buffer : lent) buffer.Value().Detach();
+    lent.clear();
+  }
+  void TakeBackIfStale() {
+    if (!lent.empty() && stream->mode() == StreamMode::kStale) TakeBack();
+  }
+
+  std::vector<Napi::Reference<Napi::ArrayBuffer>> lent;
   std::unique_ptr<Stream> stream;
   std::shared_ptr<StreamWaiter> waiter;
 };

@@ -137,6 +137,12 @@ Status Stream::Attach(const StreamHost& host, StreamHandover handover, HandoverF
 
 int64_t Stream::Read(std::span<std::byte> out, Spin spin) noexcept {
   if (host_.can_spin) read_spin_.SpinUntil(spin, [this] { return HasBytes(); });  // I2
+  const int64_t result = ReadNow(out);
+  UpdateMode();
+  return result;
+}
+
+int64_t Stream::ReadNow(std::span<std::byte> out) noexcept {
   uint64_t got = 0;
   const Status status = end_.Read(out.data(), out.size(), &got);
   if (got > 0) {
@@ -150,6 +156,12 @@ int64_t Stream::Read(std::span<std::byte> out, Spin spin) noexcept {
 int64_t Stream::Write(std::span<const std::byte> data, Spin spin) noexcept {
   if (state_.hung_up && IsPeerGone()) return static_cast<int64_t>(Status::kReset);
   if (host_.can_spin) write_spin_.SpinUntil(spin, [this] { return HasRoom(); });  // I2
+  const int64_t result = WriteNow(data);
+  UpdateMode();
+  return result;
+}
+
+int64_t Stream::WriteNow(std::span<const std::byte> data) noexcept {
   uint64_t written = 0;
   const Status status = end_.Write(data.data(), data.size(), &written);
   if (written > 0) {
@@ -161,6 +173,32 @@ int64_t Stream::Write(std::span<const std::byte> data, Spin spin) noexcept {
   if (IsPeerGone()) return static_cast<int64_t>(Status::kReset);
   write_spin_.Waiting();
   return static_cast<int64_t>(status);
+}
+
+void Stream::Settle(uint64_t published) noexcept {
+  // A rule that the peer broke is kept in the state, and reported by the next call.
+  if (published > 0) static_cast<void>(end_.Published(state_.tail - published));
+  uint64_t unread = 0;
+  if (end_.Available(&unread) == Status::kOk) static_cast<void>(end_.Consume(0, unread));
+  UpdateMode();
+}
+
+LentState& Stream::Lend() noexcept {
+  lent_mine_ = state_.mine.number;
+  lent_peer_ = state_.reading.number;
+  UpdateMode();
+  return lent_;
+}
+
+void Stream::UpdateMode() noexcept {
+  const EndState& s = state_;
+  const bool is_lent = s.mine.number == lent_mine_ && s.reading.number == lent_peer_;
+  // Whatever a call would look at beside cursors, room and bytes. A plug that may be queued is
+  // taken back by a write of ours.
+  const bool is_over = s.fin_sent || s.rst_sent || s.hung_up || s.broken != Status::kOk;
+  const bool is_simple = !is_over && !s.next.valid() && s.mine.twice && s.reading.twice &&
+                         (!s.plug_queued || s.raised);
+  lent_.mode = !is_lent ? StreamMode::kStale : is_simple ? StreamMode::kDirect : StreamMode::kAsk;
 }
 
 void Stream::Wait(bool for_write, int timeout_ms) noexcept {

@@ -5,6 +5,8 @@
 //   I2  spinning happens before the end announces that it waits, so a writer that is quick
 //       enough sends no bell; whoever returns kWouldBlock has announced it
 //   I3  a stream that is dropped without Close() is reset: the peer must not take it for EOF
+//   I4  `mode` says what JavaScript may do by itself with the memory it was lent; it changes only
+//       within a call of ours, at its end, so that both sides never act at the same time
 #pragma once
 
 #include <memory>
@@ -35,6 +37,19 @@ struct StreamHost {
   [[nodiscard]] static Status Open(StreamHost* out) noexcept;
 };
 
+// What JavaScript may do without us, see lib/stream-memory.ts. Same numbers there.
+enum class StreamMode : uint32_t {
+  kAsk = 0,     // nothing: the next call has to be ours
+  kDirect = 1,  // copy and move cursors
+  kStale = 2,   // nothing: the halves that it was lent are gone
+};
+
+// The end's private state and the mode beside it, in memory that JavaScript is lent.
+struct LentState {
+  EndState end;
+  StreamMode mode = StreamMode::kStale;
+};
+
 class Stream {
  public:
   using Pair = std::unique_ptr<Stream>[2];
@@ -57,10 +72,22 @@ class Stream {
   // Copies in what fits. Returns a length (> 0 unless `data` is empty) or a core Status.
   [[nodiscard]] int64_t Write(std::span<const std::byte> data, Spin spin) noexcept;
 
+  // For JavaScript that did by itself what Read() and Write() do: `published` bytes were written,
+  // and it saw that a bell, a plug or a new half of the peer needs us.
+  void Settle(uint64_t published) noexcept;
+
+  // The state to lend; the halves lent with it are those of this moment, until mode is kStale.
+  [[nodiscard]] LentState& Lend() noexcept;
+  [[nodiscard]] StreamMode mode() const noexcept { return lent_.mode; }
+  [[nodiscard]] uint64_t page_bytes() const noexcept { return host_.page_bytes; }
+
   // Sleeps until the doorbell may have changed what Read (or Write) said.
   void Wait(bool for_write, int timeout_ms) noexcept;
 
-  void Fin() noexcept { end_.Fin(); }
+  void Fin() noexcept {
+    end_.Fin();
+    UpdateMode();
+  }
   void Close() noexcept;
   void Reset() noexcept;
 
@@ -73,14 +100,21 @@ class Stream {
  private:
   explicit Stream(const StreamHost& host) noexcept : host_(host), end_(&state_) {}
 
+  [[nodiscard]] int64_t ReadNow(std::span<std::byte> out) noexcept;
+  [[nodiscard]] int64_t WriteNow(std::span<const std::byte> data) noexcept;
+  void UpdateMode() noexcept;  // I4
+
   [[nodiscard]] bool IsPeerGone() const noexcept;
   [[nodiscard]] bool HasBytes() noexcept;
   [[nodiscard]] bool HasRoom() noexcept;
   void Unmap() noexcept;
 
   const StreamHost& host_;
-  EndState state_;
+  LentState lent_;
+  EndState& state_ = lent_.end;
   StreamEnd<StreamSys> end_;
+  uint32_t lent_mine_ = 0;  // numbers of the halves that JavaScript was lent; 0: none
+  uint32_t lent_peer_ = 0;
   UniqueFd doorbell_;
   UniqueFd peer_half_;  // kept so that the end can be handed over (design of replacement)
   SpinPolicy read_spin_;

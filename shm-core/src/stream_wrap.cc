@@ -65,6 +65,58 @@ Napi::Value Attach(const Napi::CallbackInfo& info) {
   return Integer(env, state.AddStream(std::move(stream)));
 }
 
+Napi::ArrayBuffer Lend(Napi::Env env, void* start, uint64_t bytes) {
+  return Napi::ArrayBuffer::New(env, start, static_cast<std::size_t>(bytes));
+}
+
+// streamLend(id): [state, mine, peer: ArrayBuffer, ...layout of the state: number] | negative
+//
+// `state` is a LentState, `mine` and `peer` are mappings of halves: control page, ring, ring. They
+// are detached, so that using them is harmless, as soon as they are no longer mapped.
+Napi::Value LendMemory(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  StreamEntry* const entry = FindStream(info);
+  if (entry == nullptr) return Closed(env);
+  entry->TakeBack();
+  LentState& lent = entry->stream->Lend();
+  EndState& end = lent.end;
+  const auto* const base = reinterpret_cast<const std::byte*>(&lent);
+  const auto word = [base](const void* field) {
+    return (reinterpret_cast<const std::byte*>(field) - base) / 4;
+  };
+  const std::array<Napi::ArrayBuffer, 3> buffers = {
+      Lend(env, &lent, sizeof lent), Lend(env, end.mine.control, end.mine.mapped_bytes),
+      Lend(env, end.reading.control, end.reading.mapped_bytes)};
+  const std::array<int64_t, 9> layout = {word(&lent.mode),
+                                         word(&end.tail),
+                                         word(&end.head),
+                                         word(&end.known_head),
+                                         word(&end.plugs_eaten),
+                                         word(&end.counts.publishes),
+                                         static_cast<int64_t>(end.mine.capacity),
+                                         static_cast<int64_t>(end.reading.capacity),
+                                         static_cast<int64_t>(entry->stream->page_bytes())};
+  const Napi::Array result = Napi::Array::New(env);
+  uint32_t at = 0;
+  for (const Napi::ArrayBuffer& buffer : buffers) {
+    entry->lent.push_back(Napi::Persistent(buffer));
+    result.Set(at++, buffer);
+  }
+  for (const int64_t value : layout) result.Set(at++, Integer(env, value));
+  return result;
+}
+
+// streamSettle(id, published): undefined
+Napi::Value Settle(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!IsNumber(info, 1)) return ThrowSignature(env, "streamSettle(id, published: number)");
+  StreamEntry* const entry = FindStream(info);
+  if (entry == nullptr) return env.Undefined();
+  entry->stream->Settle(Id(info[1]));
+  entry->TakeBackIfStale();
+  return env.Undefined();
+}
+
 // streamRead(id, out, spin): length | negative
 Napi::Value Read(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -73,7 +125,10 @@ Napi::Value Read(const Napi::CallbackInfo& info) {
   }
   StreamEntry* const entry = FindStream(info);
   if (entry == nullptr) return Closed(env);
-  return LengthOrStatus(env, entry->stream->Read(Bytes(info[1]), static_cast<Spin>(Int(info[2]))));
+  const auto spin = static_cast<Spin>(Int(info[2]));
+  const int64_t result = entry->stream->Read(Bytes(info[1]), spin);
+  entry->TakeBackIfStale();
+  return LengthOrStatus(env, result);
 }
 
 // streamWrite(id, data, spin): length | negative
@@ -84,7 +139,10 @@ Napi::Value Write(const Napi::CallbackInfo& info) {
   }
   StreamEntry* const entry = FindStream(info);
   if (entry == nullptr) return Closed(env);
-  return LengthOrStatus(env, entry->stream->Write(Bytes(info[1]), static_cast<Spin>(Int(info[2]))));
+  const auto spin = static_cast<Spin>(Int(info[2]));
+  const int64_t result = entry->stream->Write(Bytes(info[1]), spin);
+  entry->TakeBackIfStale();
+  return LengthOrStatus(env, result);
 }
 
 // streamSleep(id, bits, timeoutMs): 0 | negative; blocks this thread
@@ -120,6 +178,7 @@ void Drop(const Napi::CallbackInfo& info, void (Stream::*end)() noexcept) {
   StreamEntry* const entry = FindStream(info);
   if (entry == nullptr) return;
   entry->waiter->Stop();
+  entry->TakeBack();
   (entry->stream.get()->*end)();
   AddonState::Of(info.Env()).streams.erase(Id(info[0]));
 }
@@ -154,6 +213,7 @@ Napi::Value Detach(const Napi::CallbackInfo& info) {
     return Integer(env, Code(AddonStatus::kNotMovable));
   }
   AddonState& state = AddonState::Of(env);
+  entry->TakeBack();
   state.streams.erase(Id(info[0]));
   std::memcpy(Bytes(info[1]).data(), &handover, sizeof handover);
   const int64_t doorbell = fds.doorbell.Release();
@@ -180,6 +240,8 @@ Napi::Value Counts(const Napi::CallbackInfo& info) {
 void ExportStreamFunctions(Napi::Env env, Napi::Object exports) {
   exports.Set("streamPair", Napi::Function::New(env, Pair));
   exports.Set("streamAttach", Napi::Function::New(env, Attach));
+  exports.Set("streamLend", Napi::Function::New(env, LendMemory));
+  exports.Set("streamSettle", Napi::Function::New(env, Settle));
   exports.Set("streamRead", Napi::Function::New(env, Read));
   exports.Set("streamWrite", Napi::Function::New(env, Write));
   exports.Set("streamSleep", Napi::Function::New(env, Sleep));

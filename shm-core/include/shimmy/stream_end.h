@@ -143,6 +143,11 @@ class StreamEnd {
     // SYNC tail (release): pairs with the acquire load in Available(), so that the bytes are
     // visible with it.
     s_.mine.control->tail.store(s_.tail, std::memory_order_release);
+    return Published(old);
+  }
+
+  // What comes behind the store of tail, which was `old` before. For who stores it by himself.
+  [[nodiscard]] Status Published(uint64_t old) noexcept {
     Fence();  // FENCE 1: store tail | load moved, wake_at. Pairs with FENCE 3 in Arm().
     const Status looked = Look();
     if (looked != Status::kOk) return looked;
