@@ -133,6 +133,23 @@ void Session::FailAll(FallbackReason reason) {
 
 // ---- messages ----
 
+namespace {
+
+// A message that lost some of its fds on the way here, as it was sent.
+bool ParseShortOfFds(const unsigned char* bytes, size_t length, size_t fds, Message* message) {
+  for (size_t sent = fds + 1; sent <= kMaxMessageFds; sent++) {
+    if (ParseMessage(bytes, length, sent, message)) return true;
+  }
+  return false;
+}
+
+bool HasFreeFd(int any) {
+  const UniqueFd fd(fcntl(any, F_DUPFD_CLOEXEC, 0));
+  return fd.valid();
+}
+
+}  // namespace
+
 void Session::OnEvents(uint32_t events) {
   if (state_ == State::kEnded) return;
   if ((events & EPOLLOUT) != 0) Flush();
@@ -172,13 +189,15 @@ bool Session::ReceiveOne() {
     End(SessionEndReason::kPeerGone);  // an empty record has no place here either
     return false;
   }
-  const bool is_cut = (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0;
+  // More than there is room for: the peer broke the rule. Fewer: we had no descriptor left for
+  // the others, or passing them is forbidden here, which only HELLO can tell.
+  const bool is_short = (header.msg_flags & MSG_CTRUNC) != 0 && count < kMaxMessageFds;
+  const bool is_cut = (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 && !is_short;
   Message message;
   const auto size = static_cast<size_t>(length);
-  const bool is_parsed = ParseMessage(bytes, size, count, &message);
-  // Where passing fds is forbidden the kernel cuts them off: HELLO has to say so.
-  const bool is_hello = is_parsed && message.type == MessageType::kHello;
-  if (!is_parsed || (is_cut && !is_hello) || !Handle(message, fds)) {
+  const bool is_parsed = is_short ? ParseShortOfFds(bytes, size, count, &message)
+                                  : ParseMessage(bytes, size, count, &message);
+  if (!is_parsed || is_cut || !Handle(message, fds, is_short)) {
     worker_.counters().Add(kSessionMessagesRefused);
     if (state_ != State::kEnded) End(SessionEndReason::kProtocolError);
     return false;
@@ -187,7 +206,7 @@ bool Session::ReceiveOne() {
 }
 
 // False: the message breaks the protocol (or ended the session for its own reason).
-bool Session::Handle(const Message& message, UniqueFd fds[kMaxMessageFds]) {
+bool Session::Handle(const Message& message, UniqueFd fds[kMaxMessageFds], bool is_short) {
   const bool is_greeting =
       message.type == MessageType::kHello || message.type == MessageType::kWelcome;
   if (!is_greeting && state_ != State::kReady) return false;
@@ -195,7 +214,7 @@ bool Session::Handle(const Message& message, UniqueFd fds[kMaxMessageFds]) {
     case MessageType::kHello: return HandleHello(message.hello, std::move(fds[0]));
     case MessageType::kWelcome: return HandleWelcome(message.welcome);
     case MessageType::kOpen: return HandleOpen(message, fds);
-    case MessageType::kAccept: return HandleAccept(message.accept, std::move(fds[0]));
+    case MessageType::kAccept: return HandleAccept(message.accept, std::move(fds[0]), is_short);
     case MessageType::kRefuse: return HandleRefuse(message.refuse);
     case MessageType::kReleased: return HandleReleased(message.pair);
     case MessageType::kForget: return HandleForget(message.pair);
@@ -222,6 +241,11 @@ WelcomeStatus Session::JudgeHello(const HelloMessage& hello, int fd) const {
 bool Session::HandleHello(const HelloMessage& hello, UniqueFd fd) {
   if (got_hello_) return false;
   got_hello_ = true;
+  if (!fd.valid() && !HasFreeFd(fd_.get())) {
+    failure_ = FallbackReason::kQuota;
+    End(SessionEndReason::kLimit);
+    return true;
+  }
   const WelcomeStatus status = JudgeHello(hello, fd.get());
   WelcomeMessage welcome{};
   welcome.header = HeaderOf<WelcomeMessage>(MessageType::kWelcome);

@@ -118,11 +118,12 @@ class Session final : public Task {
   void OnEvents(uint32_t events);
   void OnTimer(uint64_t now) override;
   bool ReceiveOne();
-  bool Handle(const Message& message, UniqueFd fds[kMaxMessageFds]);
+  // `is_short`: the kernel left fds out.
+  bool Handle(const Message& message, UniqueFd fds[kMaxMessageFds], bool is_short);
   bool HandleHello(const HelloMessage& hello, UniqueFd fd);
   bool HandleWelcome(const WelcomeMessage& welcome);
   bool HandleOpen(const Message& message, UniqueFd fds[kMaxMessageFds]);
-  bool HandleAccept(const AcceptMessage& accept, UniqueFd half);
+  bool HandleAccept(const AcceptMessage& accept, UniqueFd half, bool is_short);
   bool HandleRefuse(const RefuseMessage& refuse);
   bool HandleReleased(const PairMessage& released);
   bool HandleForget(const PairMessage& forget);

@@ -133,7 +133,7 @@ void Session::OpenNext() {
   }
 }
 
-bool Session::HandleAccept(const AcceptMessage& accept, UniqueFd half) {
+bool Session::HandleAccept(const AcceptMessage& accept, UniqueFd half, bool is_short) {
   const auto found = unanswered_.find(accept.id);
   if (found == unanswered_.end()) return false;
   Unanswered entry = std::move(found->second);
@@ -142,10 +142,19 @@ bool Session::HandleAccept(const AcceptMessage& accept, UniqueFd half) {
     OpenNext();
     return true;
   }
-  if (entry.is_kept == half.valid()) {
+  const bool has_half = half.valid() || is_short;
+  if (entry.is_kept == has_half) {
     DropPair(&entry.pair);
     entry.waiter->OnNoStream(FallbackReason::kPeerRefused);
     return false;
+  }
+  if (is_short) {
+    opened_pairs_.erase(entry.pair.id);
+    DropPair(&entry.pair);
+    entry.doorbell.Reset();  // tells the peer, and leaves a descriptor for the way around
+    entry.waiter->OnNoStream(FallbackReason::kQuota);
+    OpenNext();
+    return true;
   }
   if (!entry.is_kept) {
     HalfBounds bounds;
@@ -212,15 +221,17 @@ bool Session::HandleOpen(const Message& message, UniqueFd fds[kMaxMessageFds]) {
   in.is_kept = open.is_kept == 1;
   in.doorbell = std::move(fds[0]);
   in.pair.id = open.pair;
+  const auto refuse = [&](RefuseReason reason) {
+    Refuse(open.id, reason);
+    return true;
+  };
+  // The message had them, but there was no descriptor left here for them.
+  if (!in.doorbell.valid() || (!in.is_kept && !fds[1].valid())) return refuse(RefuseReason::kLimit);
   if (!IsUnixSeqpacket(in.doorbell.get()) ||
       RelaySys::SetSendBuffer(in.doorbell.get(), worker_.shared().sizes.normal) < 0) {
     End(SessionEndReason::kBadFd);
     return true;
   }
-  const auto refuse = [&](RefuseReason reason) {
-    Refuse(open.id, reason);
-    return true;
-  };
   const bool is_over_limit = streams + being_accepted_ > worker_.options().max_streams_per_peer;
   if (in.is_kept) {
     const auto parked = parked_.find(open.pair);

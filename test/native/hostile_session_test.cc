@@ -2,6 +2,8 @@
 // nobody else notices (S1 to S6 of relay/session.h).
 #include "hostile_peer.h"
 
+#include <sys/resource.h>
+
 namespace shimmy::test {
 namespace {
 
@@ -250,6 +252,58 @@ TEST_F(StuckAppTest, DoorbellKeptByItsOpenerAfterARefusalIsHarmless) {
   std::this_thread::sleep_for(20ms);
 }
 
+// ---- fds that do not arrive because there is no number left for them ----
+
+// Leaves this process `free` descriptors until it goes.
+class FdShortage {
+ public:
+  explicit FdShortage(size_t free) {
+    getrlimit(RLIMIT_NOFILE, &old_);
+    const UniqueFd above(fcntl(0, F_DUPFD_CLOEXEC, 512));
+    const rlimit low{static_cast<rlim_t>(above.get()), old_.rlim_max};
+    setrlimit(RLIMIT_NOFILE, &low);
+    for (;;) {
+      UniqueFd fd(fcntl(0, F_DUPFD_CLOEXEC, 0));
+      if (!fd.valid()) break;
+      taken_.push_back(std::move(fd));
+    }
+    taken_.resize(taken_.size() - free);
+  }
+  ~FdShortage() { setrlimit(RLIMIT_NOFILE, &old_); }
+  FdShortage(const FdShortage&) = delete;
+  FdShortage& operator=(const FdShortage&) = delete;
+
+ private:
+  rlimit old_{};
+  std::vector<UniqueFd> taken_;
+};
+
+class FdShortageTest : public HostileTest, public testing::WithParamInterface<size_t> {};
+TEST_P(FdShortageTest, OpenIsRefusedWithLimitAndTheSessionGoesOn) {
+  evil_->Greet();
+  const auto stream = evil_->MakeStream();
+  Message message;
+  {
+    const FdShortage shortage(GetParam());
+    ASSERT_TRUE(evil_->Send(MakeOpen(evil_->TakeId(), 40, echo_.port()),
+                            {stream->far_bell.get(), stream->half.get()}));
+    ASSERT_TRUE(evil_->ReceiveType(MessageType::kRefuse, &message));
+  }
+  EXPECT_EQ(message.refuse.reason, static_cast<uint32_t>(RefuseReason::kLimit));
+  stream_ = evil_->Open(echo_.port());
+  EXPECT_NE(stream_, nullptr);
+}
+INSTANTIATE_TEST_SUITE_P(Free, FdShortageTest, testing::Values(0, 1));
+
+TEST_F(HostileTest, HelloWithoutAFreeFdEndsWithLimit) {
+  HalfMap map;
+  const UniqueFd probe = HostilePeer::MakeFd(HostilePeer::Spec(kMinCapacity), &map);
+  UnmapHalf<TestSys>(&map);
+  const FdShortage shortage(0);
+  ASSERT_TRUE(evil_->Send(BytesOf(MakeHello()), {probe.get()}));
+  ExpectSessionEnd(SessionEndReason::kLimit);
+}
+
 // ---- fds that are not what they should be ----
 
 struct BadFd {
@@ -291,6 +345,17 @@ INSTANTIATE_TEST_SUITE_P(
                     BadFd{"tcpAsDoorbell", true,
                           [] { return UniqueFd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)); }}),
     [](const auto& info) { return std::string(info.param.name); });
+
+// Right in all but its family: records and send buffers are there, and mean something else.
+TEST_F(HostileTest, DoorbellOfAnotherFamilyEndsTheSession) {
+  const UniqueFd bell(socket(AF_VSOCK, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  evil_->Greet();
+  if (!bell.valid()) GTEST_SKIP() << "this kernel has no AF_VSOCK";
+  const auto stream = evil_->MakeStream();
+  ASSERT_TRUE(
+      evil_->Send(MakeOpen(evil_->TakeId(), 1, echo_.port()), {bell.get(), stream->half.get()}));
+  ExpectSessionEnd(SessionEndReason::kBadFd);
+}
 
 TEST_F(HostileTest, UnconnectedDoorbellEndsItsStreamOnly) {
   evil_->Greet();
@@ -350,6 +415,7 @@ class HostileAcceptorTest : public HostileTest {
   }
 
   TcpConnection client_;
+  HalfMap stray_;
   Message open_;
   UniqueFd bell_;
   UniqueFd half_;
@@ -380,6 +446,19 @@ TEST_F(HostileAcceptorTest, SecondAcceptEndsTheSessionAndLeavesTheStream) {
   char text[3];
   uint64_t got = 0;
   EXPECT_TRUE(WaitFor([&] { return stream_->end.Read(text, 3, &got) == Status::kOk; }));
+}
+
+TEST_F(HostileAcceptorTest, AcceptThatLostItsHalfForWantOfAnFdMeansTcpQuota) {
+  Call();
+  const UniqueFd half = HostilePeer::MakeFd(HostilePeer::Spec(kFirstCapacity), &stray_);
+  UnmapHalf<TestSys>(&stray_);
+  {
+    const FdShortage shortage(0);
+    ASSERT_TRUE(evil_->Send(MakeAccept(open_.open.id), {half.get()}));
+    EXPECT_TRUE(WaitFor([&] { return victim().Fallbacks(FallbackReason::kQuota) == 1; }));
+  }
+  ExpectTcp(FallbackReason::kQuota);
+  EXPECT_EQ(victim()->Sessions().size(), 2U);
 }
 
 class BadRefuseTest : public HostileAcceptorTest, public testing::WithParamInterface<uint32_t> {};
