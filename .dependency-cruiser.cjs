@@ -1,8 +1,8 @@
-// Imports go downwards only: cli → processes (agent, sidecar, injector) → common, shm-core.
+// Imports go downwards only: cli → processes (agent, sidecar, injector, master) → common, shm-core.
 // The folder names are the architecture (docs/architecture.md).
 "use strict";
 
-const PRODUCT = "^(cli|agent|sidecar|injector|common|shm-core)/";
+const PRODUCT = "^(cli|agent|sidecar|injector|master|common|shm-core)/";
 
 module.exports = {
   forbidden: [
@@ -21,23 +21,23 @@ module.exports = {
       comment:
         "A process knows another by its typed contract: agent/api.ts, sidecar/env.ts and its " +
         "grammar of upstreams.",
-      from: { path: "^(agent|sidecar|injector)/" },
+      from: { path: "^(agent|sidecar|injector|master)/" },
       to: {
-        path: "^(agent|sidecar|injector)/",
+        path: "^(agent|sidecar|injector|master)/",
         pathNot: ["^$1/", "^agent/api\\.ts$", "^sidecar/(env|upstreams)\\.ts$"],
       },
     },
     {
       name: "processes-do-not-know-the-cli",
       severity: "error",
-      from: { path: "^(agent|sidecar|injector|common|shm-core)/" },
+      from: { path: "^(agent|sidecar|injector|master|common|shm-core)/" },
       to: { path: "^cli/" },
     },
     {
       name: "common-is-the-bottom",
       severity: "error",
       from: { path: "^common/" },
-      to: { path: "^(agent|sidecar|injector|shm-core)/" },
+      to: { path: "^(agent|sidecar|injector|master|shm-core)/" },
     },
     {
       name: "shm-core-stands-alone",

@@ -42,6 +42,11 @@ const COMMANDS: readonly CommandEntry[] = [
     summary: "start the sidecar of one pod",
     load: () => import("./sidecar.ts"),
   },
+  {
+    name: "master",
+    summary: "start the controller of SharedMemoryObjects (Kubernetes)",
+    load: () => import("./master.ts"),
+  },
 ];
 
 const HELP = `

@@ -10,7 +10,7 @@ export interface ApiRequest {
   readonly method?: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   readonly path: string;
   readonly query?: Readonly<Record<string, string | number | undefined>>;
-  /** Sent as JSON. */
+  /** Sent as JSON; that of PATCH is a merge patch (RFC 7386). */
   readonly body?: unknown;
   /** Longest time until the whole answer is there. @defaultValue 30 s */
   readonly timeoutMs?: number;
@@ -105,7 +105,7 @@ export class ApiClient implements KubernetesApi {
           accept: "application/json",
           "user-agent": `shimmy/${VERSION}`,
           ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
-          ...(body === undefined ? {} : { "content-type": "application/json" }),
+          ...(body === undefined ? {} : { "content-type": contentType(method) }),
         },
         body: body === undefined ? null : JSON.stringify(body),
         headersTimeout: timeoutMs,
@@ -163,6 +163,10 @@ function queryText(query: ApiRequest["query"] = {}): string {
     if (value !== undefined) parameters.set(key, String(value));
   }
   return parameters.size === 0 ? "" : `?${parameters.toString()}`;
+}
+
+function contentType(method: string): string {
+  return method === "PATCH" ? "application/merge-patch+json" : "application/json";
 }
 
 async function readBody({ body }: Dispatcher.ResponseData): Promise<string> {

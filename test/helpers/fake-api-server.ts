@@ -176,12 +176,16 @@ export class FakeApiServer {
 
   #answer(request: SeenRequest): FakeAnswer {
     const { method, path, body } = request;
-    if (method === "POST" && body !== undefined) return this.#create(path, body);
-    if (method === "PUT" && body !== undefined) return this.#update(path, body);
+    if (body !== undefined) return this.#write(method, path, body);
     if (method === "DELETE") return this.#remove(path) ? { status: 200, body: {} } : notFound(path);
     const object = this.#objects.get(path);
     if (object !== undefined) return { status: 200, body: object };
     return isCollection(path) ? this.#list(request) : notFound(path);
+  }
+
+  #write(method: string, path: string, body: StoredObject): FakeAnswer {
+    if (method === "POST") return this.#create(path, body);
+    return method === "PATCH" ? this.#patch(path, body) : this.#update(path, body);
   }
 
   #create(path: string, body: StoredObject): FakeAnswer {
@@ -203,6 +207,13 @@ export class FakeApiServer {
       ? { ...current, status: body["status"] }
       : { ...body, status: current["status"] };
     return { status: 200, body: this.#store(target, next) };
+  }
+
+  #patch(path: string, patch: StoredObject): FakeAnswer {
+    const target = path.endsWith("/status") ? path.slice(0, -"/status".length) : path;
+    const current = this.#objects.get(target);
+    if (current === undefined) return notFound(target);
+    return this.#update(path, merge(current, patch) as StoredObject);
   }
 
   #list({ path, query }: SeenRequest): FakeAnswer {
@@ -301,6 +312,18 @@ async function read(request: IncomingMessage): Promise<SeenRequest> {
   const body = text === "" ? undefined : (JSON.parse(text) as StoredObject);
   const { authorization } = headers;
   return { method, path: decodeURIComponent(pathname), query: searchParams, body, authorization };
+}
+
+/** A merge patch. https://www.rfc-editor.org/rfc/rfc7386#section-2 */
+function merge(target: unknown, patch: unknown): unknown {
+  if (typeof patch !== "object" || patch === null || Array.isArray(patch)) return patch;
+  const base = typeof target === "object" && target !== null ? target : {};
+  const merged = new Map<string, unknown>(Object.entries(base));
+  for (const [key, value] of Object.entries(patch)) {
+    if (value === null) merged.delete(key);
+    else merged.set(key, merge(merged.get(key), value));
+  }
+  return Object.fromEntries(merged);
 }
 
 function send(response: ServerResponse, { status, body = {}, headers = {} }: FakeAnswer): void {

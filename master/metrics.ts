@@ -1,0 +1,101 @@
+import { Counter, Gauge, Registry } from "prom-client";
+
+import type { ListWatchEvent } from "../common/kubernetes/list-watch.ts";
+import { VERSION } from "../common/version.ts";
+import { OPT_IN_LEVELS, type OptInLevel } from "./uninjected.ts";
+
+/** The master's metrics; docs/reference/metrics.md has a row for each. Label sets are constant and small. */
+export interface MasterMetrics {
+  readonly registry: Registry;
+  /** `resource`: plural; `event`: what happened. */
+  readonly watchEvents: Counter<"resource" | "event">;
+  /** `kind`: of the object; `result`: `written`, `conflict` or `failed`. */
+  readonly writes: Counter<"kind" | "result">;
+  /** `result`: `written`, `known`, `dropped` or `failed`. */
+  readonly events: Counter<"result">;
+  readonly uninjectedPods: Gauge<"opt_in">;
+}
+
+/** What gauges are read from when metrics are collected. */
+export interface MasterGauges {
+  readonly isLeading: () => boolean;
+  readonly objects: () => number;
+  readonly attachments: () => number;
+  readonly queueLength: () => number;
+  /** Longest time since the API server was heard about a kind, in milliseconds. */
+  readonly silentMs: () => number;
+}
+
+/** Makes the master's metrics, in a registry of their own. */
+export function createMasterMetrics(): MasterMetrics {
+  const registry = new Registry();
+  const registers = [registry];
+  new Gauge({
+    name: "shimmy_master_info",
+    help: "Always 1; the version is a label.",
+    labelNames: ["version"],
+    registers,
+  }).set({ version: VERSION }, 1);
+  const uninjectedPods = new Gauge({
+    name: "shimmy_master_uninjected_pods",
+    help: "Pods that opted in, themselves or by their namespace, and have no sidecar.",
+    labelNames: ["opt_in"],
+    registers,
+  });
+  for (const level of OPT_IN_LEVELS) uninjectedPods.set({ opt_in: level satisfies OptInLevel }, 0);
+  return {
+    registry,
+    uninjectedPods,
+    watchEvents: new Counter({
+      name: "shimmy_master_watch_events_total",
+      help: "Lists and watches begun, errors, silent watches, and objects refused.",
+      labelNames: ["resource", "event"],
+      registers,
+    }),
+    writes: new Counter({
+      name: "shimmy_master_writes_total",
+      help: "Objects written, by result; a conflict is tried again.",
+      labelNames: ["kind", "result"],
+      registers,
+    }),
+    events: new Counter({
+      name: "shimmy_master_events_total",
+      help: "Kubernetes events, by result; more than 60 a minute are dropped.",
+      labelNames: ["result"],
+      registers,
+    }),
+  };
+}
+
+/** Counts what happens to the copy of one kind. */
+export function watchCounter(
+  { watchEvents }: MasterMetrics,
+  resource: string,
+): (event: ListWatchEvent) => void {
+  return (event) => {
+    watchEvents.inc({ resource, event });
+  };
+}
+
+/** Adds the gauges, once there is something to read them from. */
+export function addMasterGauges({ registry }: MasterMetrics, gauges: MasterGauges): void {
+  const gauge = (name: string, help: string, read: () => number): void => {
+    new Gauge({
+      name: `shimmy_master_${name}`,
+      help,
+      registers: [registry],
+      collect() {
+        this.set(read());
+      },
+    });
+  };
+  gauge("leading", "Whether this process leads: 1 or 0.", () => Number(gauges.isLeading()));
+  gauge("objects", "SharedMemoryObjects known now.", gauges.objects);
+  gauge("attachments", "Attachments wanted now, on all nodes.", gauges.attachments);
+  gauge("queue_length", "Objects that wait to be written.", gauges.queueLength);
+  gauge(
+    "watch_silent_seconds",
+    "Longest time since the API server was heard about one of the kinds.",
+    () => gauges.silentMs() / 1000,
+  );
+}
