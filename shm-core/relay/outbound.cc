@@ -23,7 +23,8 @@ bool SessionWaits::Park(const std::string& pod, Outbound* waiter, FallbackReason
     return false;
   }
   wait.waiters.push_back(waiter);
-  if (wait.is_asked) return true;
+  // One that still greets tells us how it went: asking for another would be answered with it.
+  if (wait.is_asked || worker_.sessions_by_pod.contains(pod)) return true;
   wait.is_asked = true;
   Event event;
   event.kind = Event::Kind::kSessionNeeded;

@@ -287,6 +287,23 @@ TEST(RelayTest, SessionThatNeverComesMeansTcpAgentUnavailable) {
   EXPECT_EQ(pair.a.Fallbacks(FallbackReason::kAgentUnavailable), 1U);
 }
 
+TEST(RelayTest, SessionThatStillGreetsIsNotAskedForAgain) {
+  EchoServer echo;
+  RelayOptions options;
+  options.open_timeout_ms = 30;
+  RelayPair pair(options);
+  const uint16_t port = pair.Serve(echo.port());
+  ExpectEcho(port, 10);  // asks, and goes over TCP
+  int ends[2];
+  SessionSockets(ends);
+  const UniqueFd silent(ends[1]);
+  ASSERT_EQ(pair.a->AddSession(MakeSession("s1", ends[0], true)), 0);
+  for (int i = 0; i < 3; i++) ExpectEcho(port, 10);
+  uint64_t asked = 0;
+  for (const Event& event : pair.a.events()) asked += event.kind == Event::Kind::kSessionNeeded;
+  EXPECT_EQ(asked, 1U);
+}
+
 TEST(RelayTest, SessionDeathLeavesLiveStreams) {
   EchoServer echo;
   RelayPair pair;
