@@ -17,6 +17,22 @@ constexpr int kMessagesPerTurn = 64;
 constexpr size_t kMaxOutgoing = 4096;
 constexpr uint64_t kGreetingTimeoutNs = 2'000'000'000;
 
+// What connections that waited for a session go over TCP with when it ended like this.
+FallbackReason ReasonAfter(SessionEndReason end) {
+  switch (end) {
+    case SessionEndReason::kPeerGone:
+    case SessionEndReason::kProtocolError:
+    case SessionEndReason::kBadFd: return FallbackReason::kPeerRefused;
+    case SessionEndReason::kVersionMismatch: return FallbackReason::kVersionMismatch;
+    case SessionEndReason::kFdPassingRefused: return FallbackReason::kFdPassingRefused;
+    case SessionEndReason::kRevoked: return FallbackReason::kPolicyDenied;
+    case SessionEndReason::kLimit: return FallbackReason::kQuota;
+    case SessionEndReason::kClosed:
+    case SessionEndReason::kCount: break;
+  }
+  return FallbackReason::kAgentUnavailable;  // it took the session back
+}
+
 }  // namespace
 
 Session::Session(Worker* worker, SessionInit init)
@@ -55,9 +71,7 @@ void Session::Begin() {
   worker_.SetTimer(this, Now() + kGreetingTimeoutNs);
   const SendState sent = SendFds(&hello, sizeof hello, probe, -1);
   if (probe >= 0) RelaySys::Close(probe);
-  if (sent != SendState::kTooManyFds) return;
-  failure_ = FallbackReason::kQuota;
-  End(SessionEndReason::kLimit);
+  if (sent == SendState::kTooManyFds) End(SessionEndReason::kLimit);
 }
 
 SessionInfo Session::Info() const {
@@ -109,7 +123,8 @@ void Session::End(SessionEndReason reason) {
       inbound->Abort(EndReason::kClosed);
     }
   });
-  FailAll(was_ready ? FallbackReason::kAgentUnavailable : failure_);
+  failure_ = ReasonAfter(reason);
+  FailAll(failure_);
   Event event;
   event.kind = Event::Kind::kSessionEnded;
   event.subject = init_.id;
@@ -242,7 +257,6 @@ bool Session::HandleHello(const HelloMessage& hello, UniqueFd fd) {
   if (got_hello_) return false;
   got_hello_ = true;
   if (!fd.valid() && !HasFreeFd(fd_.get())) {
-    failure_ = FallbackReason::kQuota;
     End(SessionEndReason::kLimit);
     return true;
   }
@@ -260,7 +274,6 @@ bool Session::HandleHello(const HelloMessage& hello, UniqueFd fd) {
     return true;
   }
   const bool is_fd = status == WelcomeStatus::kFdPassingRefused;
-  failure_ = is_fd ? FallbackReason::kFdPassingRefused : FallbackReason::kVersionMismatch;
   End(is_fd ? SessionEndReason::kFdPassingRefused : SessionEndReason::kVersionMismatch);
   return true;
 }
@@ -274,7 +287,6 @@ bool Session::HandleWelcome(const WelcomeMessage& welcome) {
     return true;
   }
   const bool is_fd = welcome.status == static_cast<uint32_t>(WelcomeStatus::kFdPassingRefused);
-  failure_ = is_fd ? FallbackReason::kFdPassingRefused : FallbackReason::kVersionMismatch;
   End(is_fd ? SessionEndReason::kFdPassingRefused : SessionEndReason::kVersionMismatch);
   return true;
 }
@@ -291,10 +303,7 @@ void Session::BecomeReadyIfGreeted() {
 }
 
 void Session::OnTimer(uint64_t now) {
-  if (state_ == State::kGreeting) {
-    failure_ = FallbackReason::kPeerRefused;
-    return End(SessionEndReason::kPeerGone);
-  }
+  if (state_ == State::kGreeting) return End(SessionEndReason::kPeerGone);
   while (!kept_.empty()) {
     const uint32_t id = kept_.front();
     OpenedPair& entry = opened_pairs_[id];

@@ -1,8 +1,8 @@
 // A session with a peer that sends what it must not: the session ends with the right reason, and
 // nobody else notices (S1 to S6 of relay/session.h).
-#include "hostile_peer.h"
-
 #include <sys/resource.h>
+
+#include "hostile_peer.h"
 
 namespace shimmy::test {
 namespace {
@@ -372,15 +372,17 @@ TEST_F(HostileTest, UnconnectedDoorbellEndsItsStreamOnly) {
 class HostileAcceptorTest : public HostileTest {
  protected:
   HostileAcceptorTest() : HostileTest(false) {}
-  void Call(const HelloMessage& hello = MakeHello()) {
+  void Listen() {
     Upstream upstream;
     upstream.service = kService;
     upstream.endpoints = {ShmEndpoint(echo_.port(), kEvilPod)};
-    uint16_t port = 0;
-    listener_ = victim()->Listen("127.0.0.1", 0, upstream, &port);
+    listener_ = victim()->Listen("127.0.0.1", 0, upstream, &port_);
     ASSERT_GT(listener_, 0);
+  }
+  void Call(const HelloMessage& hello = MakeHello()) {
+    Listen();
     evil_->Greet(hello);
-    client_ = TcpConnection::To(port);
+    client_ = TcpConnection::To(port_);
     ASSERT_TRUE(evil_->ReceiveType(MessageType::kOpen, &open_, &bell_, &half_));
   }
   void TearDown() override {
@@ -420,6 +422,7 @@ class HostileAcceptorTest : public HostileTest {
   UniqueFd bell_;
   UniqueFd half_;
   int listener_ = 0;
+  uint16_t port_ = 0;
 };
 
 TEST_F(HostileAcceptorTest, AcceptWithoutAHalfEndsTheSession) {
@@ -459,6 +462,23 @@ TEST_F(HostileAcceptorTest, AcceptThatLostItsHalfForWantOfAnFdMeansTcpQuota) {
   }
   ExpectTcp(FallbackReason::kQuota);
   EXPECT_EQ(victim()->Sessions().size(), 2U);
+}
+
+TEST_F(HostileAcceptorTest, PeerThatDiesWithAnOpenUnansweredIsPeerRefused) {
+  Call();
+  evil_->Close();
+  ExpectSessionEnd(SessionEndReason::kPeerGone);
+  ExpectTcp(FallbackReason::kPeerRefused);
+}
+
+TEST_F(HostileAcceptorTest, PeerThatDiesWhileGreetingIsPeerRefusedAndWasAskedForByNobody) {
+  Listen();
+  client_ = TcpConnection::To(port_);
+  ASSERT_TRUE(client_.is_open());
+  std::this_thread::sleep_for(20ms);
+  evil_->Close();
+  ExpectTcp(FallbackReason::kPeerRefused);
+  EXPECT_FALSE(victim().Saw(Event::Kind::kSessionNeeded, kEvilPod));
 }
 
 class BadRefuseTest : public HostileAcceptorTest, public testing::WithParamInterface<uint32_t> {};
