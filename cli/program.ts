@@ -43,6 +43,11 @@ const COMMANDS: readonly CommandEntry[] = [
     load: () => import("./sidecar.ts"),
   },
   {
+    name: "injector",
+    summary: "serve the webhooks that add sidecars (Kubernetes)",
+    load: () => import("./injector.ts"),
+  },
+  {
     name: "master",
     summary: "start the controller of SharedMemoryObjects (Kubernetes)",
     load: () => import("./master.ts"),

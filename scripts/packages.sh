@@ -33,6 +33,7 @@ test_packages=(
   'postgresql:/usr/lib/postgresql/*/bin/postgres'
   prometheus:promtool
   iproute2:ss
+  openssl:openssl
   strace:strace
   python3:python3
 )
@@ -45,6 +46,7 @@ bench_packages=(
   nghttp2-client:h2load
   'postgresql:/usr/lib/postgresql/*/bin/postgres'
   iproute2:ss
+  openssl:openssl
   python3:python3
   'python3-venv:/usr/lib/python3*/ensurepip/__init__.py'
 )
