@@ -38,6 +38,13 @@ int SetOption(int fd, int level, int name, int value) {
   return setsockopt(fd, level, name, &value, sizeof value);
 }
 
+// Whether closing is a reset, also when the kernel closes for a process that was killed: what was
+// cut off must not look complete.
+void SetResetOnClose(int fd, bool is_reset) {
+  const linger option{is_reset ? 1 : 0, 0};
+  setsockopt(fd, SOL_SOCKET, SO_LINGER, &option, sizeof option);
+}
+
 }  // namespace
 
 int ListenTcp(const SocketAddress& address, uint16_t* bound_port) {
@@ -46,8 +53,9 @@ int ListenTcp(const SocketAddress& address, uint16_t* bound_port) {
   if (!fd.valid()) return -errno;
   SetOption(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
   if (family == AF_INET6) SetOption(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
-  // Accepted sockets inherit it.
+  // Accepted sockets inherit both.
   SetOption(fd.get(), IPPROTO_TCP, TCP_NODELAY, 1);
+  SetResetOnClose(fd.get(), true);
   if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&address.storage), address.length) < 0 ||
       listen(fd.get(), 4096) < 0) {
     return -errno;
@@ -66,6 +74,7 @@ bool OpenTcp(const SocketAddress& address, UniqueFd* fd) {
   fd->Reset(socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   if (!fd->valid()) return false;
   SetOption(fd->get(), IPPROTO_TCP, TCP_NODELAY, 1);
+  SetResetOnClose(fd->get(), true);
   return true;
 }
 
@@ -115,8 +124,13 @@ int ConnectError(int fd) {
 
 void CloseWithReset(UniqueFd* fd) {
   if (!fd->valid()) return;
-  const linger now{1, 0};
-  setsockopt(fd->get(), SOL_SOCKET, SO_LINGER, &now, sizeof now);
+  SetResetOnClose(fd->get(), true);
+  fd->Reset();
+}
+
+void CloseInOrder(UniqueFd* fd) {
+  if (!fd->valid()) return;
+  SetResetOnClose(fd->get(), false);
   fd->Reset();
 }
 

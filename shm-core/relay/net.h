@@ -37,6 +37,9 @@ enum class ConnectState : uint8_t { kDone, kPending, kFailed, kNoFd };
 
 // Closes so that the other side sees a reset instead of an end of file.
 void CloseWithReset(UniqueFd* fd);
+// What was written still reaches the other side, and then the end. Every connection made here or
+// accepted by a listener made here is reset when it is closed otherwise.
+void CloseInOrder(UniqueFd* fd);
 
 // Nanoseconds of CLOCK_MONOTONIC.
 [[nodiscard]] uint64_t Now();

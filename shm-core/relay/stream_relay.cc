@@ -450,7 +450,7 @@ void StreamRelay::End(EndReason reason) {
   worker_.Forget(init_.app.get());
   worker_.Forget(init_.doorbell.get());
   if (is_orderly) {
-    init_.app.Reset();
+    CloseInOrder(&init_.app);
   } else {
     end_.Reset();
     CloseWithReset(&init_.app);

@@ -168,8 +168,8 @@ void TcpRelay::End(EndReason reason) {
   worker_.Forget(app_.fd.get());
   worker_.Forget(remote_.fd.get());
   if (reason == EndReason::kClosed) {
-    app_.fd.Reset();
-    remote_.fd.Reset();
+    CloseInOrder(&app_.fd);
+    CloseInOrder(&remote_.fd);
   } else {
     CloseWithReset(&app_.fd);
     CloseWithReset(&remote_.fd);

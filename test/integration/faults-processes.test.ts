@@ -68,7 +68,7 @@ describe("Shimmy's processes that fail", function () {
         await mesh.kill(sidecar);
         await mesh.startSidecar(sidecar);
         for (const { traffic, records } of await steady.stop()) {
-          problems.push(...explain(traffic, records, judgeCutOff(traffic, records, sidecar)));
+          problems.push(...explain(traffic, records, judgeCutOff(traffic, records)));
         }
         await eventually("new connections to be carried", async () => {
           await mesh.carried("client");

@@ -59,16 +59,10 @@ export function judge(traffic: TrafficCase, { client, server }: CaseRecords): st
 }
 
 /**
- * The same for a connection during which something was killed, so that it may end at any time.
- *
- * @param cutOff - The side whose own sidecar was killed: to its application the kernel shows what
- * it shows when any proxy dies, an end of file or a reset, whichever bytes were still to come.
+ * The same for a connection during which something was killed, a sidecar included, so that it may
+ * end at any time.
  */
-export function judgeCutOff(
-  traffic: TrafficCase,
-  { client, server }: CaseRecords,
-  cutOff?: "client" | "server",
-): string[] {
+export function judgeCutOff(traffic: TrafficCase, { client, server }: CaseRecords): string[] {
   const views: View[] = [
     view("client", [traffic.client, client], [traffic.server, server]),
     view("server", [traffic.server, server], [traffic.client, client]),
@@ -76,9 +70,7 @@ export function judgeCutOff(
   return views
     .filter(({ record }) => record.outcome === "ran")
     .flatMap((each) =>
-      [...judgeBytes(each), ...(each.name === cutOff ? [] : judgeRace(each))].map(
-        (problem) => `${each.name}: ${problem}`,
-      ),
+      [...judgeBytes(each), ...judgeRace(each)].map((problem) => `${each.name}: ${problem}`),
     );
 }
 
