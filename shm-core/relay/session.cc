@@ -307,7 +307,7 @@ void Session::OnTimer(uint64_t now) {
   while (!kept_.empty()) {
     const uint32_t id = kept_.front();
     OpenedPair& entry = opened_pairs_[id];
-    if (entry.pair.idle_since + kKeepPairsForNs > now) break;
+    if (entry.pair.idle_since + KeepPairsNs() > now) break;
     kept_.erase(kept_.begin());
     worker_.counters().Sub(kPairsPooled);
     DropPair(&entry.pair);
@@ -315,7 +315,8 @@ void Session::OnTimer(uint64_t now) {
     PairMessage forget{HeaderOf<PairMessage>(MessageType::kForget), id, 0};
     if (!Send(&forget, sizeof forget)) return;
   }
-  if (!kept_.empty()) worker_.SetTimer(this, now + kKeepPairsForNs);
+  if (kept_.empty()) return;
+  worker_.SetTimer(this, opened_pairs_[kept_.front()].pair.idle_since + KeepPairsNs());
 }
 
 // Returns 0 or an errno. The fds are borrowed; those below 0 are left out.

@@ -23,7 +23,6 @@
 namespace shimmy::relay {
 
 inline constexpr size_t kMaxKeptPairs = 64;
-inline constexpr uint64_t kKeepPairsForNs = 10'000'000'000;
 
 // Two halves of a stream: ours and the peer's, and where the cursors stand.
 struct Pair {
@@ -139,6 +138,7 @@ class Session final : public Task {
   [[nodiscard]] Status MakePair(Pair* pair, UniqueFd* half_fd);
   void OpenNext();
   void KeepOpened(OpenedPair* entry);
+  [[nodiscard]] uint64_t KeepPairsNs() const;
   void FailAll(FallbackReason reason);
 
   SessionInit init_;

@@ -296,13 +296,17 @@ void Session::DropPair(Pair* pair) {
   DropPeerHalf(&worker_.shared(), &pair->peer);
 }
 
+uint64_t Session::KeepPairsNs() const {
+  return uint64_t{worker_.options().keep_pairs_ms} * 1'000'000;
+}
+
 void Session::KeepOpened(OpenedPair* entry) {
   std::memset(entry->pair.mine.data, 0, entry->pair.mine.capacity);  // S5: RELEASED means read
   entry->state = PairState::kKept;
   entry->pair.idle_since = worker_.now();
   kept_.push_back(entry->pair.id);
   worker_.counters().Add(kPairsPooled);
-  if (kept_.size() == 1) worker_.SetTimer(this, worker_.now() + kKeepPairsForNs);
+  if (kept_.size() == 1) worker_.SetTimer(this, worker_.now() + KeepPairsNs());
 }
 
 void Session::ReleaseOpened(const Pair& pair, bool is_reusable) {

@@ -234,7 +234,8 @@ class HostilePeer {
 // a count of what the process held before.
 class HostileTest : public testing::Test {
  protected:
-  explicit HostileTest(bool is_opener = true) : is_opener_(is_opener) {}
+  explicit HostileTest(bool is_opener = true, const RelayOptions& victim = {})
+      : pair_({}, victim), is_opener_(is_opener) {}
   void SetUp() override {
     honest_port_ = pair_.ServeAndConnect(echo_.port());
     honest_ = TcpConnection::To(honest_port_);
@@ -268,6 +269,14 @@ class HostileTest : public testing::Test {
     evil_->Greet();
     stream_ = evil_->Open(echo_.port(), keeps_far_bell);
     ASSERT_NE(stream_, nullptr);
+  }
+  // Ends as an honest peer does: the echo behind the victim answers our end with its own.
+  void CloseStream() {
+    stream_->end.Fin();
+    char byte;
+    uint64_t got = 0;
+    EXPECT_TRUE(WaitFor([&] { return stream_->end.Read(&byte, 1, &got) == Status::kEof; }));
+    stream_.reset();
   }
   void ExpectStreamEnd(EndReason reason) {
     EXPECT_TRUE(victim().WaitForEnds(reason, 1)) << kEndReasonNames[static_cast<size_t>(reason)];

@@ -170,6 +170,43 @@ TEST_F(HostileTest, S5KeptPairThatWasNeverMadeIsRefused) {
   EXPECT_EQ(message.refuse.reason, static_cast<uint32_t>(RefuseReason::kUnknownPair));
 }
 
+class StreamLimitTest : public HostileTest {
+ protected:
+  static RelayOptions Options() {
+    RelayOptions options;
+    options.max_streams_per_peer = 1;
+    return options;
+  }
+  StreamLimitTest() : HostileTest(true, Options()) {}
+  // Asks for a stream on the pair that is kept; what the answer is.
+  void OpenKept(Message* message) {
+    bell_ = evil_->MakeStream();
+    ASSERT_TRUE(
+        evil_->Send(MakeOpen(evil_->TakeId(), 1, echo_.port(), true), {bell_->far_bell.get()}));
+    bell_->far_bell.Reset();
+    ASSERT_TRUE(evil_->Receive(message));
+  }
+  std::unique_ptr<HostileStream> bell_;
+};
+
+TEST_F(StreamLimitTest, HoldsForKeptPairsAndLeavesThemKept) {
+  OpenStream();
+  CloseStream();
+  Message message;
+  ASSERT_TRUE(evil_->ReceiveType(MessageType::kReleased, &message));
+  ASSERT_EQ(message.pair.is_reusable, 1U);
+  stream_ = evil_->Open(echo_.port());
+  ASSERT_NE(stream_, nullptr);
+  OpenKept(&message);
+  ASSERT_EQ(message.type, MessageType::kRefuse);
+  EXPECT_EQ(message.refuse.reason, static_cast<uint32_t>(RefuseReason::kLimit));
+  CloseStream();
+  ASSERT_TRUE(evil_->ReceiveType(MessageType::kReleased, &message));
+  OpenKept(&message);
+  EXPECT_EQ(message.type, MessageType::kAccept);
+  bell_.reset();
+}
+
 // Connects to it stay unanswered: its backlog is full.
 class StuckServer {
  public:
@@ -394,6 +431,12 @@ class HostileAcceptorTest : public HostileTest {
     }
     HostileTest::TearDown();
   }
+  // The opener let go of its doorbell.
+  void ExpectHangUp() const {
+    pollfd entry{bell_.get(), 0, 0};
+    EXPECT_EQ(poll(&entry, 1, kHangMs), 1);
+    EXPECT_NE(entry.revents & POLLHUP, 0);
+  }
   // The app got its answer by TCP: the stream that was not to be had is no loss.
   void ExpectTcp(FallbackReason reason) {
     ASSERT_TRUE(client_.Send("by tcp"));
@@ -479,6 +522,42 @@ TEST_F(HostileAcceptorTest, PeerThatDiesWhileGreetingIsPeerRefusedAndWasAskedFor
   evil_->Close();
   ExpectTcp(FallbackReason::kPeerRefused);
   EXPECT_FALSE(victim().Saw(Event::Kind::kSessionNeeded, kEvilPod));
+}
+
+TEST_F(HostileAcceptorTest, RevokedOpenOfOursIsGivenUpAndGoesOverTcp) {
+  Call();
+  ASSERT_EQ(victim()->Revoke("evil", Granted()), 0);
+  ExpectHangUp();
+  ExpectTcp(FallbackReason::kPolicyDenied);
+  const UniqueFd late = HostilePeer::MakeFd(HostilePeer::Spec(kFirstCapacity), &stray_);
+  UnmapHalf<TestSys>(&stray_);
+  ASSERT_TRUE(evil_->Send(MakeAccept(open_.open.id), {late.get()}));
+  std::this_thread::sleep_for(20ms);
+  EXPECT_EQ(victim()->Sessions().size(), 2U) << "an answer that crossed is no breach";
+}
+
+TEST_F(HostileAcceptorTest, S5CancelledOpenOfAKeptPairMeansForget) {
+  Call();
+  stream_ = AcceptOpen();
+  const uint32_t pair = open_.open.pair;
+  client_.ShutWrite();
+  stream_->end.Fin();
+  EXPECT_EQ(client_.ReadEnd(), 0);
+  ASSERT_TRUE(evil_->Send(MakePairMessage(MessageType::kReleased, pair, 1)));
+  ASSERT_TRUE(WaitFor([&] { return victim().Count(relay::kPairsPooled) == 1; }));
+
+  client_ = TcpConnection::To(port_);
+  ASSERT_TRUE(evil_->ReceiveType(MessageType::kOpen, &open_, &bell_));
+  ASSERT_EQ(open_.open.is_kept, 1U);
+  EXPECT_EQ(open_.open.pair, pair);
+  Message message;
+  ASSERT_TRUE(evil_->ReceiveType(MessageType::kForget, &message));  // after the time-out
+  EXPECT_EQ(message.pair.pair, pair);
+  ExpectHangUp();
+  ExpectTcp(FallbackReason::kPeerRefused);
+  ASSERT_TRUE(evil_->Send(MakeAccept(open_.open.id)));
+  std::this_thread::sleep_for(20ms);
+  EXPECT_EQ(victim()->Sessions().size(), 2U);
 }
 
 class BadRefuseTest : public HostileAcceptorTest, public testing::WithParamInterface<uint32_t> {};

@@ -544,6 +544,25 @@ TEST(RelayTest, KeptPairThatWasRefusedCanBeUsedAgain) {
   EXPECT_EQ(pair.a.Count(relay::kOutboundShm), 6U);
 }
 
+TEST(RelayTest, KeptPairThatIsIdleIsLetGoOfByBothSides) {
+  EchoServer echo;
+  RelayOptions options;
+  options.keep_pairs_ms = 50;
+  RelayPair pair(options);
+  const uint16_t port = pair.ServeAndConnect(echo.port());
+  for (uint64_t i = 0; i < 3; i++) {
+    ExpectEcho(port, 10, i);
+    ASSERT_TRUE(pair.a.WaitForIdle() && pair.b.WaitForIdle());
+    const auto is_empty = [](TestRelay& relay) {
+      return relay->Sessions()[0].pooled_pairs == 0 && relay.Count(relay::kRingBytesOwn) == 0 &&
+             relay.Count(relay::kRingBytesPeer) == 0;
+    };
+    EXPECT_TRUE(WaitFor([&] { return is_empty(pair.a) && is_empty(pair.b); }));
+  }
+  EXPECT_EQ(pair.a.Count(relay::kPairsPooled), 0U);
+  EXPECT_EQ(pair.a.Count(relay::kOutboundShm), 3U);
+}
+
 // ---- fds ----
 
 TEST(RelayTest, ComesBackAfterFdsRanOut) {
