@@ -22,9 +22,10 @@ export function define(command: Command, finish: Finish): void {
 async function serve(flags: Record<string, string>): Promise<number> {
   const config = resolveInjectorConfig({ env: process.env, flags, foreign: OUR_VARIABLES });
   using stop = new StopRequest();
-  const [{ runInjector }, { createLogger }] = await loadInjector();
+  const [{ runInjector }, { findClusterAccess }, { createLogger }] = await loadInjector();
+  const access = await findClusterAccess({ kubeconfig: config.kubeconfig, env: process.env });
   const log = createLogger({ process: "injector", level: config.logLevel });
-  const injector = await runInjector({ config, log });
+  const injector = await runInjector({ config, access, log });
   const signal = await stop.received;
   await injector.close();
   return daemonExitCode(signal);
@@ -33,7 +34,15 @@ async function serve(flags: Record<string, string>): Promise<number> {
 // Apart from serve(): tsc does not rewrite the extension of an import() inside a function that it
 // transforms for `using`.
 function loadInjector(): Promise<
-  [typeof import("../injector/main.ts"), typeof import("../common/log.ts")]
+  [
+    typeof import("../injector/main.ts"),
+    typeof import("../common/kubernetes/access.ts"),
+    typeof import("../common/log.ts"),
+  ]
 > {
-  return Promise.all([import("../injector/main.ts"), import("../common/log.ts")]);
+  return Promise.all([
+    import("../injector/main.ts"),
+    import("../common/kubernetes/access.ts"),
+    import("../common/log.ts"),
+  ]);
 }

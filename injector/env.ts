@@ -31,6 +31,12 @@ export const INJECTOR_CONFIG = {
     default: "/etc/shimmy/config",
     doc: "Directory with the settings of the cluster, one file a key, as the ConfigMap shimmy-config is mounted; read again when they change.",
   },
+  kubeconfig: {
+    env: "SHIMMY_KUBECONFIG",
+    flag: "kubeconfig",
+    parse: text,
+    doc: "Kubeconfig file, to read namespaces; when not given, the pod's own account, then `KUBECONFIG`, then `~/.kube/config`.",
+  },
   logLevel: {
     env: "SHIMMY_LOG_LEVEL",
     flag: "log-level",

@@ -1,5 +1,6 @@
 import { systemClock, type Clock } from "../common/clock.ts";
 import { ShimmyError } from "../common/errors.ts";
+import type { ClusterAccess } from "../common/kubernetes/access.ts";
 import type { Logger } from "../common/log.ts";
 import { VERSION } from "../common/version.ts";
 import { answerAdmission, type AdmissionAnswer } from "./admission.ts";
@@ -7,16 +8,16 @@ import { parseCertificate } from "./certificate.ts";
 import { readInjectionConfig, type InjectionConfig } from "./config.ts";
 import type { InjectorConfig } from "./env.ts";
 import { createInjectorMetrics } from "./metrics.ts";
+import { Namespaces } from "./namespaces.ts";
 import { MountedDirectory, type MountedDirectoryOptions } from "./mounted-directory.ts";
-import type { NamespaceMetadata } from "./opt-in.ts";
 import { WebhookServer, type WebhookReply, type WebhookRoute } from "./webhook-server.ts";
 
 /** Options for {@link runInjector}. */
 export interface InjectorOptions {
   readonly config: InjectorConfig;
   readonly log: Logger;
-  /** What is known of a namespace. @defaultValue nothing: only its opt-in is, by the entry called */
-  readonly namespaceOf?: (name: string) => NamespaceMetadata | undefined;
+  /** Where namespaces are read. @defaultValue nowhere: only their opt-in is known, by the entry called */
+  readonly access?: ClusterAccess;
   /** @defaultValue the process's time */
   readonly clock?: Clock;
 }
@@ -46,7 +47,7 @@ export async function runInjector(options: InjectorOptions): Promise<RunningInje
 }
 
 async function start(options: InjectorOptions, opened: Disposable[]): Promise<RunningInjector> {
-  const { config, log, namespaceOf = () => undefined, clock = systemClock } = options;
+  const { config, log, access, clock = systemClock } = options;
   const metrics = createInjectorMetrics({
     certificateExpiry: () => certificate.value.expiresAtMs / 1000,
   });
@@ -82,7 +83,11 @@ async function start(options: InjectorOptions, opened: Disposable[]): Promise<Ru
     (isNamespaceOptedIn: boolean): WebhookRoute =>
     (body) => {
       const stop = metrics.admissionSeconds.startTimer();
-      const context = { config: settings.value, namespaceOf, isNamespaceOptedIn };
+      const context = {
+        config: settings.value,
+        namespaceOf: (name: string) => namespaces?.get(name),
+        isNamespaceOptedIn,
+      };
       const answer = answerAdmission(parseJson(body), context);
       stop();
       const { outcome, reason = "" } = answer;
@@ -102,19 +107,21 @@ async function start(options: InjectorOptions, opened: Disposable[]): Promise<Ru
       "POST /pods-of-namespace": admit(true),
       "POST /workloads": admit(false),
       "GET /healthz": () => json({ status: "ok" }),
-      "GET /readyz": () => readiness(certificate.value.expiresAtMs),
+      "GET /readyz": () => readiness(certificate.value.expiresAtMs, namespaces?.isSynced !== false),
       "GET /metrics": async () => ({
         contentType: metrics.registry.contentType,
         body: await metrics.registry.metrics(),
       }),
     },
   });
+  const namespaces = access === undefined ? undefined : new Namespaces({ access, clock, log });
   log.info({ port: server.port, version: VERSION }, "injector started");
   return {
     port: server.port,
     close: async () => {
       for (const mounted of opened) mounted[Symbol.dispose]();
       await server.close();
+      await namespaces?.close();
       log.info("injector stopped");
     },
   };
@@ -127,9 +134,13 @@ function readSettings(files: Readonly<Record<string, string>>): InjectionConfig 
   throw new ShimmyError("SHIMMY_ERR_INVALID_CONFIG", "image is required");
 }
 
-function readiness(certificateEndsMs: number): WebhookReply {
-  if (Date.now() < certificateEndsMs) return json({ ready: true });
-  return { ...json({ ready: false, reason: "the certificate has expired" }), status: 503 };
+function readiness(certificateEndsMs: number, areNamespacesKnown: boolean): WebhookReply {
+  if (Date.now() >= certificateEndsMs) return notReady("the certificate has expired");
+  return areNamespacesKnown ? json({ ready: true }) : notReady("the namespaces are not known yet");
+}
+
+function notReady(reason: string): WebhookReply {
+  return { ...json({ ready: false, reason }), status: 503 };
 }
 
 function logAnswer(log: Logger, { outcome, reason, message, object }: AdmissionAnswer): void {

@@ -46,7 +46,6 @@ bench_packages=(
   nghttp2-client:h2load
   'postgresql:/usr/lib/postgresql/*/bin/postgres'
   iproute2:ss
-  openssl:openssl
   python3:python3
   'python3-venv:/usr/lib/python3*/ensurepip/__init__.py'
 )

@@ -4,10 +4,14 @@ import { request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text as readAll } from "node:stream/consumers";
+import { setImmediate } from "node:timers/promises";
 import { connect } from "node:tls";
 
 import { expect } from "chai";
 
+import type { ClusterAccess } from "../../../common/kubernetes/access.ts";
+import { RESOURCES } from "../../../common/kubernetes/resources.ts";
+import { FakeApiServer } from "../../helpers/fake-api-server.ts";
 import { createInjectorMetrics } from "../../../injector/metrics.ts";
 import { INJECTOR_CONFIG, resolveInjectorConfig } from "../../../injector/env.ts";
 import { runInjector, type RunningInjector } from "../../../injector/main.ts";
@@ -54,13 +58,14 @@ describe("runInjector()", function () {
     rmSync(directory, { recursive: true });
   });
 
-  async function start(): Promise<RunningInjector> {
+  async function start(access?: ClusterAccess): Promise<RunningInjector> {
     const config = resolveInjectorConfig({
       flags: { port: "0", tlsDir, clusterConfigDir },
     });
     const captured = captureLog();
     events = captured.events;
-    injector = await runInjector({ config, log: captured.log, clock });
+    const options = { config, log: captured.log, clock };
+    injector = await runInjector(access === undefined ? options : { ...options, access });
     return injector;
   }
 
@@ -127,6 +132,29 @@ describe("runInjector()", function () {
     await start();
     expect(await ask("/healthz")).to.deep.equal({ status: 200, body: '{"status":"ok"}\n' });
     expect(await ask("/readyz")).to.deep.equal({ status: 200, body: '{"ready":true}\n' });
+  });
+
+  it("should answer with what namespaces say, and be ready once it knows them", async function () {
+    const api = await FakeApiServer.start();
+    try {
+      api.intercept = () => ({ status: 500 });
+      await start(api.access);
+      expect((await ask("/readyz")).body).to.include("the namespaces are not known yet");
+      await injector?.close();
+      api.intercept = () => undefined;
+      const annotations = { "config.shimmy.io/log-level": "debug", "example.org/x": "y" };
+      api.put(RESOURCES.namespaces, { metadata: { name: "shop", annotations } });
+      await start(api.access);
+      while ((await ask("/readyz")).status !== 200) await setImmediate();
+      const { body } = await ask("/pods", review({ "shimmy.io/inject": "enabled" }));
+      const { response } = JSON.parse(body) as { response: { patch: string } };
+      const patch = Buffer.from(response.patch, "base64").toString();
+      expect(patch).to.include('{"name":"SHIMMY_LOG_LEVEL","value":"debug"}');
+    } finally {
+      await injector?.close();
+      injector = undefined;
+      await api.close();
+    }
   });
 
   for (const [what, path, body, status] of [
