@@ -26,8 +26,9 @@ struct RelayOptions {
   uint32_t max_streams_per_peer = 10000;
   uint32_t open_timeout_ms = 1000;
   uint32_t connect_timeout_ms = 5000;
-  uint32_t idle_timeout_ms = 0;    // 0: never
-  uint32_t keep_pairs_ms = 10000;  // a pair of halves that nobody used for so long is let go of
+  uint32_t idle_timeout_ms = 0;     // 0: never
+  uint32_t shrink_after_ms = 5000;  // without traffic, a grown ring goes back to its first size
+  uint32_t keep_pairs_ms = 10000;   // a pair of halves that nobody used for so long is let go of
 };
 
 struct Endpoint {

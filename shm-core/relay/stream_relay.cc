@@ -11,8 +11,6 @@ namespace {
 constexpr uint64_t kTurnBytes = 256 * 1024;
 constexpr uint64_t kGrowthFactor = 4;
 constexpr uint32_t kMaxFutilePlugs = 64;
-// A grown ring goes back to its first size after this long without traffic.
-constexpr uint64_t kShrinkAfterNs = 5'000'000'000;
 constexpr uint32_t kBellEvents = EPOLLIN | EPOLLRDHUP | EPOLLET;
 constexpr uint32_t kAppEvents = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
 
@@ -51,9 +49,7 @@ void StreamRelay::Begin() {
       !worker_.Add(init_.doorbell.get(), kBellEvents, &doorbell_watch_)) {
     return End(EndReason::kLimit);
   }
-  if (worker_.options().idle_timeout_ms > 0) {
-    worker_.SetTimer(this, active_ns_ + uint64_t{worker_.options().idle_timeout_ms} * 1'000'000);
-  }
+  PlanTimer(worker_.now());
   worker_.Ready(this);
 }
 
@@ -187,9 +183,6 @@ void StreamRelay::AfterTurn(uint64_t now, bool has_moved) {
     return End(EndReason::kResetByApp);
   }
   if (bell_closed_ && peer_ended_) return End(EndReason::kResetByPeer);
-  if (has_moved && is_grown_ && worker_.options().idle_timeout_ms == 0) {
-    worker_.SetTimer(this, now + kShrinkAfterNs);
-  }
   // Waits for the peer (for bytes, or for room): polled as long as the thread is awake.
   const bool is_waiting = !peer_ended_ && app_writable_;
   if ((is_waiting && (!is_armed_ || expected_wait_ns_ > 0)) || is_plugged_) worker_.MakeHot(this);
@@ -339,7 +332,10 @@ bool StreamRelay::Grow() {
     return false;
   }
   if (!ReplaceOwn(capacity)) return false;
-  is_grown_ = true;
+  if (!is_grown_) {
+    is_grown_ = true;
+    PlanTimer(worker_.now());
+  }
   return true;
 }
 
@@ -376,17 +372,34 @@ bool StreamRelay::ReplaceOwn(uint64_t capacity) {
   return status == Status::kOk;
 }
 
+// Traffic only moves `active_ns_`: a timer that comes too early is set again.
 void StreamRelay::OnTimer(uint64_t now) {
   if (is_over_) return;
-  const uint64_t idle_ns = uint64_t{worker_.options().idle_timeout_ms} * 1'000'000;
+  const uint64_t idle_ns = IdleNs();
   if (idle_ns > 0 && now - active_ns_ >= idle_ns) return End(EndReason::kIdleTimeout);
-  if (now - active_ns_ >= kShrinkAfterNs) Shrink();
+  if (now - active_ns_ >= ShrinkNs()) Shrink();
   if (state_.broken != Status::kOk) return End(ToEndReason(state_.broken));
-  if (idle_ns > 0) {
-    worker_.SetTimer(this, active_ns_ + idle_ns);
-  } else if (is_grown_) {
-    worker_.SetTimer(this, now + kShrinkAfterNs);
+  PlanTimer(now);
+}
+
+// For what comes first: the idle time-out, or the time to give a grown ring back.
+void StreamRelay::PlanTimer(uint64_t now) {
+  uint64_t due = UINT64_MAX;
+  if (IdleNs() > 0) due = active_ns_ + IdleNs();
+  if (is_grown_) {
+    const uint64_t shrink = active_ns_ + ShrinkNs();
+    // Could not be shrunk when it was due: somebody is slow to read it.
+    due = std::min(due, shrink > now ? shrink : now + ShrinkNs());
   }
+  if (due != UINT64_MAX) worker_.SetTimer(this, due);
+}
+
+uint64_t StreamRelay::IdleNs() const {
+  return uint64_t{worker_.options().idle_timeout_ms} * 1'000'000;
+}
+
+uint64_t StreamRelay::ShrinkNs() const {
+  return uint64_t{worker_.options().shrink_after_ms} * 1'000'000;
 }
 
 // ---- accounts ----

@@ -55,6 +55,9 @@ class StreamRelay final : public Task, public HotStream {
   Status WaitForRoom(bool* may_go_on);
   [[nodiscard]] bool Grow();
   void Shrink();
+  void PlanTimer(uint64_t now);
+  [[nodiscard]] uint64_t IdleNs() const;
+  [[nodiscard]] uint64_t ShrinkNs() const;
   [[nodiscard]] bool ReplaceOwn(uint64_t capacity);
   Status SendToApp(uint64_t unread);
   Status PeerEnded(Status status);

@@ -197,6 +197,31 @@ TEST(RelayTest, IdleConnectionIsResetAfterItsTimeout) {
   EXPECT_TRUE(pair.b.WaitForEnds(EndReason::kResetByPeer, 1));
 }
 
+// ---- rings that grew ----
+
+class ShrinkTest : public testing::TestWithParam<uint32_t> {};
+TEST_P(ShrinkTest, GrownRingGoesBackToItsFirstSizeAndGoesOn) {
+  TcpServer server;
+  RelayOptions options;
+  options.shrink_after_ms = 60;
+  options.idle_timeout_ms = GetParam();
+  RelayPair pair(options);
+  const uint16_t port = pair.ServeAndConnect(server.port());
+  TcpConnection client = TcpConnection::To(port);
+  TcpConnection app = TcpConnection::From(server);
+  const auto ring_bytes = [&] { return pair.a->Streams(1)[0].ring_bytes; };
+  const uint64_t first = ring_bytes();
+  for (int round = 0; round < 2; round++) {
+    const size_t sent = client.SendUntilFull(64 << 20);
+    EXPECT_GT(ring_bytes(), first) << "and while it is full it stays so";
+    ASSERT_EQ(app.Read(sent).size(), sent);
+    EXPECT_TRUE(WaitFor([&] { return ring_bytes() == first; }));
+    ASSERT_TRUE(client.Send("after"));
+    EXPECT_EQ(app.Read(5), "after");
+  }
+}
+INSTANTIATE_TEST_SUITE_P(IdleTimeouts, ShrinkTest, testing::Values(0, 60000));
+
 // ---- nothing moves: no CPU may be used ----
 
 // Both apps write and neither reads: both directions are full.
