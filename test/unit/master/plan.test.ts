@@ -98,7 +98,7 @@ describe("makePlan()", function () {
     expect(conditions(made)).to.include("Attached=False NoPods");
   });
 
-  it("should attach nothing for an object that is not sound, and say why", function () {
+  it("should attach nothing for an object that is not sound, and say why (I3)", function () {
     const made = plan([object("prices", { ...CHANNEL, publishers: { podSelector: {} } })], [feed]);
     expect(made.attachments).to.equal(0);
     expect(conditions(made)).to.deep.equal(["Ready=False Invalid", "Accepted=False Invalid"]);
@@ -135,7 +135,7 @@ describe("makePlan()", function () {
     expect(conditions(made)).to.include("Attached=False NodeUnknown");
   });
 
-  it("should keep older objects and pods in a node that is full", function () {
+  it("should keep older objects and pods in a node that is full (I2)", function () {
     const some = (from: number, count: number, createdAt: string): MasterPod[] =>
       Array.from({ length: count }, (_, index) =>
         pod({ name: `p-${from + index}`, containers: ["feed"], createdAt }),
@@ -158,7 +158,7 @@ describe("makePlan()", function () {
     expect(conditions(made, "market/a")).to.include("Attached=False NodeFull");
   });
 
-  it("should decide the same whatever the order in which things came", function () {
+  it("should decide the same whatever the order in which things came (I1)", function () {
     const objects = ["prices", "orders", "news"].map((name) => object(name, CHANNEL));
     const pods = ["c", "a", "b"].map((name) => pod({ name, containers: ["feed"] }));
     expect(plan(objects.toReversed(), pods.toReversed())).to.deep.equal(plan(objects, pods));

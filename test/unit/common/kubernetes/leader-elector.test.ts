@@ -64,7 +64,7 @@ describe("LeaderElector", function () {
     await server.close();
   });
 
-  it("should make one of two that start together the leader, and keep it so", async function () {
+  it("should make one of two that start together the leader, and keep it so (I3)", async function () {
     const [a, b] = [contend("a"), contend("b")];
     await eventually("a leader", () => a.elector.isLeading || b.elector.isLeading);
     const end = performance.now() + TIMES.leaseMs * 1.5;
@@ -100,7 +100,7 @@ describe("LeaderElector", function () {
   });
 
   for (const skewMs of [-DAY_MS, DAY_MS]) {
-    it(`should not look at times of day: one is ${skewMs} ms off`, async function () {
+    it(`should not look at times of day (I1): one is ${skewMs} ms off`, async function () {
       const a = contend("a", () => new Date(Date.now() + skewMs));
       await leads(a);
       const b = contend("b");
@@ -110,7 +110,7 @@ describe("LeaderElector", function () {
     });
   }
 
-  it("should stop leading when it cannot renew, before another may lead", async function () {
+  it("should stop leading when it cannot renew, before another may lead (I2)", async function () {
     const a = contend("a");
     await leads(a);
     const b = contend("b");

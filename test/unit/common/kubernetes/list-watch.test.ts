@@ -91,7 +91,7 @@ describe("ListWatch", function () {
     expect(server.requests[0]?.authorization).to.equal("Bearer secret");
   });
 
-  it("should wait for a server that is not there yet", async function () {
+  it("should wait for a server that is not there yet (I1)", async function () {
     let refusals = 3;
     server.intercept = () => (refusals-- > 0 ? "drop" : undefined);
     await start();
@@ -107,7 +107,7 @@ describe("ListWatch", function () {
     expect(server.lists("/pods")).to.have.length(1);
   });
 
-  it("should keep what it knows while there is no server, and catch up", async function () {
+  it("should keep what it knows while there is no server, and catch up (I2)", async function () {
     await start();
     server.intercept = () => "drop";
     server.cut();
@@ -119,7 +119,7 @@ describe("ListWatch", function () {
     await settles("a/one=red a/two=blue");
   });
 
-  it("should list again when its version is forgotten, and see what went meanwhile", async function () {
+  it("should list again when its version is forgotten, and see what went meanwhile (I3)", async function () {
     await start();
     put("two", "blue");
     await settles("a/one=red a/two=blue");
@@ -188,7 +188,7 @@ describe("ListWatch", function () {
     expect(performance.now() - refusedAt).to.be.greaterThan(950);
   });
 
-  it("should give up a watch that is silent, and go on from its version", async function () {
+  it("should give up a watch that is silent, and go on from its version (I4)", async function () {
     await start({ silenceMs: 80 });
     server.stallWatches();
     put("two", "blue");
@@ -213,7 +213,7 @@ describe("ListWatch", function () {
     expect(versions.at(-1)).to.equal("102");
   });
 
-  it("should list again after the resync time, and see a lost event", async function () {
+  it("should list again after the resync time, and see a lost event (I5)", async function () {
     await start({ resyncMs: 100 });
     server.stallWatches();
     put("two", "blue");
