@@ -142,8 +142,9 @@ describe("injection from the command line", function () {
       try {
         let log = "";
         for await (const chunk of child.stdout as AsyncIterable<Buffer>) {
-          log += chunk.toString();
-          if (log.includes("injector started")) child.kill("SIGTERM");
+          const text = chunk.toString();
+          log += text;
+          if (text.includes("injector started")) child.kill("SIGTERM");
         }
         if (child.exitCode === null) await once(child, "exit");
         expect(log).to.include("injector stopped");
