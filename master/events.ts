@@ -6,16 +6,11 @@ import type { KubernetesApi } from "../common/kubernetes/api-client.ts";
 import { ApiError } from "../common/kubernetes/api-error.ts";
 import { RESOURCES, resourcePath } from "../common/kubernetes/resources.ts";
 import type { Logger } from "../common/log.ts";
-
-/** Reasons of the master's events; docs/reference/master.md explains each. */
-export const MASTER_EVENTS = ["NotInjected"] as const;
-
-/** One of {@link MASTER_EVENTS}. */
-export type MasterEvent = (typeof MASTER_EVENTS)[number];
+import type { EventReason } from "../common/reasons.ts";
 
 /** Something to be told about a pod. */
 export interface PodEvent {
-  readonly reason: MasterEvent;
+  readonly reason: EventReason;
   readonly note: string;
   readonly pod: { readonly namespace: string; readonly name: string; readonly uid: string };
 }

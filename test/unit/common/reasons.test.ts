@@ -5,6 +5,7 @@ import { expect } from "chai";
 
 import {
   END_REASONS,
+  EVENT_REASONS,
   FALLBACK_REASONS,
   INJECTION_REASONS,
   SESSION_END_REASONS,
@@ -16,6 +17,7 @@ const LISTS = [
   { title: "End reasons", reasons: END_REASONS },
   { title: "Session end reasons", reasons: SESSION_END_REASONS },
   { title: "Injection reasons", reasons: INJECTION_REASONS },
+  { title: "Event reasons", reasons: EVENT_REASONS },
 ];
 
 describe("docs/reference/reasons.md", function () {

@@ -8,7 +8,6 @@ import { RESOURCES, type Resource } from "../../../common/kubernetes/resources.t
 import { createLogger } from "../../../common/log.ts";
 import { PACKAGE_ROOT } from "../../../common/version.ts";
 import { MASTER_CONFIG, resolveMasterConfig } from "../../../master/env.ts";
-import { MASTER_EVENTS } from "../../../master/events.ts";
 import { runMaster, type RunningMaster } from "../../../master/main.ts";
 import { addMasterGauges, createMasterMetrics } from "../../../master/metrics.ts";
 import { eventually } from "../../helpers/eventually.ts";
@@ -238,11 +237,6 @@ describe("docs of the master", function () {
 
   it("should have its settings as they are", function () {
     expect(read("config.md")).to.include(describeConfig(MASTER_CONFIG));
-  });
-
-  it("should explain each of its events, and no other", function () {
-    const rows = [...read("master.md").matchAll(/^\| `(\w+)` \| Pod \|/gm)].map(([, name]) => name);
-    expect(rows).to.deep.equal([...MASTER_EVENTS]);
   });
 
   it("should have a row for each of its metrics, and no other", async function () {
