@@ -209,7 +209,8 @@ TEST_P(ShrinkTest, GrownRingGoesBackToItsFirstSizeAndGoesOn) {
   const uint16_t port = pair.ServeAndConnect(server.port());
   TcpConnection client = TcpConnection::To(port);
   TcpConnection app = TcpConnection::From(server);
-  const auto ring_bytes = [&] { return pair.a->Streams(1)[0].ring_bytes; };
+  ASSERT_TRUE(WaitFor([&] { return pair.a.Count(relay::kActiveShm) == 1; }));
+  const auto ring_bytes = [&] { return pair.a->Streams(1).at(0).ring_bytes; };
   const uint64_t first = ring_bytes();
   for (int round = 0; round < 2; round++) {
     const size_t sent = client.SendUntilFull(64 << 20);

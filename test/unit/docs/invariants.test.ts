@@ -11,12 +11,6 @@ const HEADERS = "shm-core/{include/shimmy,relay}/*.h";
 /** Not the models, nor unit tests of classes: both number what they check themselves. */
 const TESTS = ["test/{native,integration}/**/*.{cc,h,ts}", "test/unit/docs/half-layout.test.ts"];
 
-/**
- * Invariants that no test names yet. Each entry is a debt: write the test, name the number in it,
- * and remove the entry. Nothing may be added.
- */
-const UNTESTED: ReadonlySet<string> = new Set("R1 R2 R3 R4".split(" "));
-
 interface Invariant {
   readonly number: string;
   readonly header: string;
@@ -76,14 +70,9 @@ describe("invariants", function () {
   for (const { number, header } of declared) {
     const isNamed = tests.some((text) => names(text, number));
     it(`should be named by a test: ${number} of ${header}`, function () {
-      expect(isNamed || UNTESTED.has(number), `no test names ${number}`).to.equal(true);
+      expect(isNamed, `no test names ${number}`).to.equal(true);
     });
   }
-
-  it("should exist if they are said to be untested", function () {
-    const numbers = declared.map(({ number }) => number);
-    expect([...UNTESTED].filter((number) => !numbers.includes(number))).to.deep.equal([]);
-  });
 });
 
 describe("shm-core/model", function () {
