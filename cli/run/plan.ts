@@ -1,5 +1,6 @@
 import { ShimmyError } from "../../common/errors.ts";
 import { didYouMean } from "../../common/suggest.ts";
+import { upstreamVariables } from "../../injector/upstream-variables.ts";
 import { formatUpstream, type UpstreamSpec } from "../../sidecar/upstreams.ts";
 
 /** One program of a run, as a file or the command line describes it. */
@@ -86,15 +87,8 @@ export function programEnv(
   { calls }: Pick<ProgramSpec, "calls">,
   address: string,
 ): Readonly<Record<string, string>> {
-  const env: Record<string, string> = { SHIMMY_ADDRESS: address };
-  for (const { name, localPort, protocol } of calls) {
-    const prefix = `SHIMMY_${name.toUpperCase().replaceAll("-", "_")}`;
-    const scheme = protocol === "tcp" ? "tcp" : "http";
-    env[`${prefix}_HOST`] = "127.0.0.1";
-    env[`${prefix}_PORT`] = String(localPort);
-    env[`${prefix}_URL`] = `${scheme}://127.0.0.1:${localPort}`;
-  }
-  return env;
+  const variables = upstreamVariables(calls).map(({ name, value }) => [name, value] as const);
+  return { SHIMMY_ADDRESS: address, ...Object.fromEntries(variables) };
 }
 
 /** The words to execute; `${ADDRESS}` and the variables of {@link programEnv} are filled in. */
