@@ -7,7 +7,7 @@ import { identityOf, type Catalog, type CatalogPod } from "./catalog.ts";
 import type { Clock } from "../common/clock.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import type { AgentNative, Fd } from "./native.ts";
-import { judge, withoutGrants } from "./policy.ts";
+import { judge, lostGrants } from "./policy.ts";
 import { TokenBucket, type Quotas } from "./quotas.ts";
 import { SessionRegistry } from "./session-registry.ts";
 import type { SessionTable } from "./session-table.ts";
@@ -274,7 +274,8 @@ export class Broker {
   /** What happened while the sidecar was away is made good: the agent may have been restarted. */
   #judgeAdopted(session: Session, member: BrokerMember, held: readonly Grant[]): void {
     session.grants = this.#registry.grantsOf(session);
-    const lost = withoutGrants(held, session.allGrants);
+    const { accept, connect } = session.grants;
+    const lost = lostGrants(held, [...accept, ...connect]);
     if (lost.length > 0) member.send({ type: "revoke", session: session.id, grants: lost });
     if (session.allGrants.length === 0) this.#registry.revokeLater(session);
     else member.send({ type: "grants", session: session.id, ...session.grantsFor(member.pod) });

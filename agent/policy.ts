@@ -71,6 +71,20 @@ export function withoutGrants(before: readonly Grant[], after: readonly Grant[])
   return before.filter((grant) => !kept.has(grantKey(grant)));
 }
 
+/**
+ * Those of `before` that `after` has fewer times: one that is in both directions' grants is twice in
+ * a list of both.
+ */
+export function lostGrants(before: readonly Grant[], after: readonly Grant[]): Grant[] {
+  const left = after.map(grantKey);
+  return before.filter((grant) => {
+    const index = left.indexOf(grantKey(grant));
+    if (index < 0) return true;
+    left.splice(index, 1);
+    return false;
+  });
+}
+
 /** Both lists, each grant once. */
 export function joinGrants(left: readonly Grant[], right: readonly Grant[]): Grant[] {
   return [...left, ...withoutGrants(right, left)];

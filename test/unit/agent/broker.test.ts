@@ -341,6 +341,17 @@ describe("Broker", function () {
       expect(a.sent[0]?.message).to.deep.include({ grants: [SB] });
     });
 
+    it("should revoke what was granted in both directions before the restart and is now in one", function () {
+      const both = { service: "default/both", port: 8009 };
+      stateAfter(`
+  - { name: both, ports: [{ port: 80, targetPort: 8009 }], pods: [a, b] }
+deny: [{ from: a, to: both }]`);
+      adopt(a, "default.b", { held: [SA, both, SB, SB2, both] });
+      expect(a.sent.map(({ message }) => message.type)).to.deep.equal(["revoke", "grants"]);
+      expect(a.sent[0]?.message).to.deep.include({ grants: [both] });
+      expect(a.sent[1]?.message).to.deep.include({ connect: [SB, SB2] });
+    });
+
     it("should revoke and shut down what is not granted at all", function () {
       adopt(a, "other.x", { held: [SB] });
       expect(a.take("revoke")[0]?.grants).to.deep.equal([SB]);
