@@ -19,7 +19,7 @@ const DECIMAL: Readonly<Record<string, number>> = {
   E: 18,
 };
 const GRAMMAR =
-  /^(?<whole>\d{1,15})(?:\.(?<part>\d{0,9}))?(?:[eE](?<exponent>[-+]?\d{1,2})|(?<unit>[A-Za-z]{0,2}))$/;
+  /^\+?(?=\.?\d)(?<whole>\d{0,18})(?:\.(?<part>\d{0,18}))?(?:[eE](?<exponent>[-+]?\d{1,2})|(?<unit>[A-Za-z]{0,2}))$/;
 const NANO = 9;
 
 /**

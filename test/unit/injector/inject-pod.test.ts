@@ -96,7 +96,7 @@ describe("injectPod()", function () {
     fc.assert(
       fc.property(pod, (before) => {
         const after = applyPatch<Fields>(before, patchOf(before));
-        expect(contains(after, JSON.parse(JSON.stringify(before)))).to.equal(true);
+        expect(contains(after, before)).to.equal(true);
       }),
     );
   });

@@ -8,6 +8,8 @@ describe("parseQuantity()", function () {
     ["1", "1000m"],
     ["0.5", "500m"],
     ["5.", "5.0"],
+    [".5", "+0.5"],
+    ["0.1234567891", "0.12345678911"], // both rounded up to billionths
     ["1Ki", "1024"],
     ["1.5Mi", "1536Ki"],
     ["1k", "1000"],
@@ -26,7 +28,22 @@ describe("parseQuantity()", function () {
     expect(parseQuantity("0.1n")).to.equal(1n);
   });
 
-  for (const text of ["", "x", "1x", "-1", "1,5", "1Kb", " 1", "1 ", "Mi", "1e", "0x10", "1e999"]) {
+  for (const text of [
+    "",
+    ".",
+    "+",
+    "x",
+    "1x",
+    "-1",
+    "1,5",
+    "1Kb",
+    " 1",
+    "1 ",
+    "Mi",
+    "1e",
+    "0x10",
+    "1e999",
+  ]) {
     it(`should refuse ${JSON.stringify(text)}`, function () {
       expect(() => parseQuantity(text)).to.throw("expected a quantity such as 100m or 64Mi");
     });
