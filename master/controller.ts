@@ -9,10 +9,11 @@ import { ListWatch, type ListWatchLimits } from "../common/kubernetes/list-watch
 import type { KubernetesObject } from "../common/kubernetes/objects.ts";
 import { RESOURCES, type Resource } from "../common/kubernetes/resources.ts";
 import type { Logger } from "../common/log.ts";
-import type { EventRecorder, PodEvent } from "./events.ts";
+import type { EventRecorder, ObjectEvent } from "./events.ts";
 import { watchCounter, type MasterMetrics } from "./metrics.ts";
 import { makePlan, type Plan } from "./plan.ts";
-import { findUninjected, OPT_IN_LEVELS, uninjectedKey, type UninjectedPod } from "./uninjected.ts";
+import { CARRIED_RESOURCES, takeUncarried, type UncarriedWorkload } from "./uncarried.ts";
+import { findUninjected, OPT_IN_LEVELS, type UninjectedPod } from "./uninjected.ts";
 import { WorkQueue } from "./work-queue.ts";
 import {
   takeNamespace,
@@ -54,8 +55,10 @@ export class Controller {
   readonly #nodes;
   readonly #objects;
   readonly #shimmyNodes;
+  /** Only those that were not carried. */
+  readonly #workloads: readonly ListWatch<UncarriedWorkload>[];
   readonly #queue: WorkQueue;
-  /** Pods about which an event was written. */
+  /** Objects about which an event was written, and why. */
   #reported = new Set<string>();
   #plan: Plan = { nodes: new Map(), statuses: new Map(), attachments: 0 };
   #cancelGathering: (() => void) | undefined;
@@ -69,6 +72,9 @@ export class Controller {
     this.#nodes = this.#follow(RESOURCES.nodes, takeNode);
     this.#objects = this.#follow(RESOURCES.sharedMemoryObjects, takeObject);
     this.#shimmyNodes = this.#follow(RESOURCES.shimmyNodes, takeShimmyNode);
+    this.#workloads = CARRIED_RESOURCES.map((resource) =>
+      this.#follow(resource, (object) => takeUncarried(resource, object)),
+    );
     this.#queue = new WorkQueue({
       work: (key) => this.#work(key),
       onFailure: (key, err) => this.#noteFailure(key, err),
@@ -128,10 +134,11 @@ export class Controller {
   }
 
   #watches(): readonly ListWatch<unknown>[] {
-    return [this.#pods, this.#namespaces, this.#nodes, this.#objects, this.#shimmyNodes];
+    const theirs = [this.#pods, this.#namespaces, this.#nodes, ...this.#workloads];
+    return [...theirs, this.#objects, this.#shimmyNodes];
   }
 
-  #follow<T>(resource: Resource, take: (object: KubernetesObject) => T): ListWatch<T> {
+  #follow<T>(resource: Resource, take: (object: KubernetesObject) => T | undefined): ListWatch<T> {
     const { api, clock, log, metrics, limits = {} } = this.#options;
     return new ListWatch<T>({
       api,
@@ -159,7 +166,7 @@ export class Controller {
       nodes: this.#nodes.items,
     };
     this.#plan = makePlan(world, new Date());
-    const uninjected = this.#countUninjected();
+    const problems = [...this.#countUninjected(), ...this.#countUncarried()];
     if (!this.#options.isLeading()) return;
     for (const name of this.#plan.nodes.keys()) {
       if (!this.#isNodeRight(name)) this.#queue.add(NODE + name);
@@ -167,7 +174,7 @@ export class Controller {
     for (const [key, object] of this.#objects.items) {
       if (!isStatusRight(object, this.#plan.statuses.get(key))) this.#queue.add(OBJECT + key);
     }
-    void this.#report(uninjected);
+    void this.#report(problems);
   }
 
   #isNodeRight(name: string): boolean {
@@ -216,7 +223,7 @@ export class Controller {
     return err instanceof ApiError ? err.retryAfterMs : 0;
   }
 
-  #countUninjected(): UninjectedPod[] {
+  #countUninjected(): ObjectEvent[] {
     const { metrics, excludedNamespaces: excluded } = this.#options;
     const pods = this.#pods.items;
     const uninjected = findUninjected({ pods, namespaces: this.#namespaces.items, excluded });
@@ -224,26 +231,47 @@ export class Controller {
       const count = uninjected.filter(({ optIn }) => optIn === level).length;
       metrics.uninjectedPods.set({ opt_in: level }, count);
     }
-    return uninjected;
+    return uninjected.map(notInjected);
   }
 
-  /** One event for each pod; those that could not be written come again with the next look. */
-  async #report(uninjected: readonly UninjectedPod[]): Promise<void> {
-    const present = new Set(uninjected.map(uninjectedKey));
+  #countUncarried(): ObjectEvent[] {
+    return this.#workloads.flatMap(({ items }, index) => {
+      const kind = CARRIED_RESOURCES[index]?.kind ?? "";
+      this.#options.metrics.uncarriedWorkloads.set({ kind }, items.size);
+      return [...items.values()].map(notCarried);
+    });
+  }
+
+  /** One event for each object; those that could not be written come again with the next look. */
+  async #report(problems: readonly ObjectEvent[]): Promise<void> {
+    const present = new Set(problems.map(eventKey));
     this.#reported = new Set([...this.#reported].filter((key) => present.has(key)));
-    for (const each of uninjected) {
-      const key = uninjectedKey(each);
+    for (const each of problems) {
+      const key = eventKey(each);
       if (this.#reported.has(key)) continue;
       this.#reported.add(key);
-      if (!(await this.#options.events.record(notInjected(each)))) this.#reported.delete(key);
+      if (!(await this.#options.events.record(each))) this.#reported.delete(key);
     }
   }
 }
 
-function notInjected({ pod, optIn }: UninjectedPod): PodEvent {
+function eventKey({ reason, about: { uid } }: ObjectEvent): string {
+  return `${reason} ${uid}`;
+}
+
+function notCarried(about: UncarriedWorkload): ObjectEvent {
+  const note =
+    "shimmy.io/inject was not carried to the template, so its pods get no sidecar: it was " +
+    "annotated while the injector was not there; annotate it again, or its template";
+  return { reason: "NotCarried", note, about };
+}
+
+function notInjected({ pod, optIn }: UninjectedPod): ObjectEvent {
   const who = optIn === "pod" ? "it opted in" : "its namespace opted in";
   const note =
     `the pod has no shimmy-sidecar although ${who}: it was made while the injector was not there ` +
     "or before the opt-in, or another webhook removed the sidecar; make it again";
-  return { reason: "NotInjected", note, pod };
+  const { namespace, name, uid } = pod;
+  const about = { apiVersion: "v1", kind: "Pod", namespace, name, uid };
+  return { reason: "NotInjected", note, about };
 }

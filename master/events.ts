@@ -8,11 +8,17 @@ import { RESOURCES, resourcePath } from "../common/kubernetes/resources.ts";
 import type { Logger } from "../common/log.ts";
 import type { EventReason } from "../common/reasons.ts";
 
-/** Something to be told about a pod. */
-export interface PodEvent {
+/** Something to be told about an object. */
+export interface ObjectEvent {
   readonly reason: EventReason;
   readonly note: string;
-  readonly pod: { readonly namespace: string; readonly name: string; readonly uid: string };
+  readonly about: {
+    readonly apiVersion: string;
+    readonly kind: string;
+    readonly namespace: string;
+    readonly name: string;
+    readonly uid: string;
+  };
 }
 
 /** Options for {@link EventRecorder}. */
@@ -30,7 +36,7 @@ const BURST = 100;
 const PER_MINUTE = 60;
 const MAX_NOTE_CHARACTERS = 1000;
 
-/** Writes events, one for each pod and reason. */
+/** Writes events, one for each object and reason. */
 export class EventRecorder {
   readonly #options: EventRecorderOptions;
   #allowance = BURST;
@@ -46,7 +52,7 @@ export class EventRecorder {
    *
    * @returns Whether it is there now; it does not throw.
    */
-  async record(event: PodEvent): Promise<boolean> {
+  async record(event: ObjectEvent): Promise<boolean> {
     const { onResult, log } = this.#options;
     if (!this.#takeAllowance()) {
       onResult?.("dropped");
@@ -60,15 +66,15 @@ export class EventRecorder {
       // Of another master, or ourselves before a restart.
       const isKnown = err instanceof ApiError && err.reason === "AlreadyExists";
       onResult?.(isKnown ? "known" : "failed");
-      if (!isKnown) log.warn({ error: messageOf(err), pod: event.pod }, "event not written");
+      if (!isKnown) log.warn({ error: messageOf(err), about: event.about }, "event not written");
       return isKnown;
     }
   }
 
-  async #write({ reason, note, pod }: PodEvent): Promise<void> {
-    const { namespace, name, uid } = pod;
+  async #write({ reason, note, about }: ObjectEvent): Promise<void> {
+    const { namespace, name, uid } = about;
     const { apiVersion, kind } = RESOURCES.events;
-    // The same for the same pod and reason, so that it is there once.
+    // The same for the same object and reason, so that it is there once.
     const hash = createHash("sha256").update(`${uid} ${reason}`).digest("hex").slice(0, 16);
     await this.#options.api.request({
       method: "POST",
@@ -84,7 +90,7 @@ export class EventRecorder {
         type: "Warning",
         reason,
         note: note.slice(0, MAX_NOTE_CHARACTERS),
-        regarding: { apiVersion: "v1", kind: "Pod", namespace, name, uid },
+        regarding: about,
       },
     });
   }

@@ -2,6 +2,7 @@ import { Counter, Gauge, Registry } from "prom-client";
 
 import type { ListWatchEvent } from "../common/kubernetes/list-watch.ts";
 import { VERSION } from "../common/version.ts";
+import { CARRIED_RESOURCES } from "./uncarried.ts";
 import { OPT_IN_LEVELS, type OptInLevel } from "./uninjected.ts";
 
 /** The master's metrics; docs/reference/metrics.md has a row for each. Label sets are constant and small. */
@@ -14,6 +15,8 @@ export interface MasterMetrics {
   /** `result`: `written`, `known`, `dropped` or `failed`. */
   readonly events: Counter<"result">;
   readonly uninjectedPods: Gauge<"opt_in">;
+  /** `kind`: of the workload. */
+  readonly uncarriedWorkloads: Gauge<"kind">;
 }
 
 /** What gauges are read from when metrics are collected. */
@@ -43,9 +46,17 @@ export function createMasterMetrics(): MasterMetrics {
     registers,
   });
   for (const level of OPT_IN_LEVELS) uninjectedPods.set({ opt_in: level satisfies OptInLevel }, 0);
+  const uncarriedWorkloads = new Gauge({
+    name: "shimmy_master_uncarried_workloads",
+    help: "Workloads that were annotated to opt in, and whose template was not.",
+    labelNames: ["kind"],
+    registers,
+  });
+  for (const { kind } of CARRIED_RESOURCES) uncarriedWorkloads.set({ kind }, 0);
   return {
     registry,
     uninjectedPods,
+    uncarriedWorkloads,
     watchEvents: new Counter({
       name: "shimmy_master_watch_events_total",
       help: "Lists and watches begun, errors, silent watches, and objects refused.",

@@ -1,4 +1,3 @@
-import { objectKey } from "../common/kubernetes/objects.ts";
 import type { FoundNamespace, MasterPod } from "./world.ts";
 
 /** Who asked for the sidecar that a pod does not have. */
@@ -36,11 +35,6 @@ export function findUninjected(view: InjectionView): UninjectedPod[] {
     const optIn = isOutOfScope(pod, view) ? undefined : optInOf(pod, view);
     return optIn === undefined ? [] : [{ pod, optIn }];
   });
-}
-
-/** How events and memory of them name a pod. */
-export function uninjectedKey({ pod }: UninjectedPod): string {
-  return `${objectKey(pod)} ${pod.uid}`;
 }
 
 function isOutOfScope(pod: MasterPod, { excluded }: InjectionView): boolean {

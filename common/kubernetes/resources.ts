@@ -16,6 +16,25 @@ export const RESOURCES = {
   pods: { apiVersion: "v1", kind: "Pod", plural: "pods", isNamespaced: true },
   namespaces: { apiVersion: "v1", kind: "Namespace", plural: "namespaces", isNamespaced: false },
   nodes: { apiVersion: "v1", kind: "Node", plural: "nodes", isNamespaced: false },
+  deployments: {
+    apiVersion: "apps/v1",
+    kind: "Deployment",
+    plural: "deployments",
+    isNamespaced: true,
+  },
+  statefulSets: {
+    apiVersion: "apps/v1",
+    kind: "StatefulSet",
+    plural: "statefulsets",
+    isNamespaced: true,
+  },
+  daemonSets: {
+    apiVersion: "apps/v1",
+    kind: "DaemonSet",
+    plural: "daemonsets",
+    isNamespaced: true,
+  },
+  cronJobs: { apiVersion: "batch/v1", kind: "CronJob", plural: "cronjobs", isNamespaced: true },
   events: {
     apiVersion: "events.k8s.io/v1",
     kind: "Event",

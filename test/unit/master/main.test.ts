@@ -229,6 +229,36 @@ describe("runMaster()", function () {
       (await ask(next, "/metrics")).body.includes('uninjected_pods{opt_in="namespace"} 0'),
     );
   });
+
+  it("should report a workload whose key was not carried to its template", async function () {
+    const { cronJobs, deployments } = RESOURCES;
+    const asked = { "shimmy.io/inject": "enabled" };
+    const put = (resource: Resource, name: string, template: unknown): void => {
+      const metadata = { name, namespace: "market", annotations: asked };
+      const spec = resource === cronJobs ? { jobTemplate: { spec: { template } } } : { template };
+      server.put(resource, { metadata, spec });
+    };
+    put(deployments, "bare", { metadata: { labels: { app: "a" } } });
+    put(deployments, "carried", { metadata: { annotations: asked } });
+    put(deployments, "refused", { metadata: { labels: { "shimmy.io/inject": "disabled" } } });
+    put(cronJobs, "nightly", {});
+    const master = await start("a");
+    await eventually("events", () => server.all(events).length === 2);
+    const told = server.all(events).map((each) => [each["reason"], each["regarding"]]);
+    for (const [kind, name] of [
+      ["Deployment", "bare"],
+      ["CronJob", "nightly"],
+    ]) {
+      const regarding = told.map(([, about]) => about as Record<string, unknown>);
+      expect(regarding.some((about) => about["kind"] === kind && about["name"] === name)).to.be
+        .true;
+    }
+    expect(told.map(([reason]) => reason)).to.deep.equal(["NotCarried", "NotCarried"]);
+    put(deployments, "bare", { metadata: { annotations: asked } });
+    await eventually("none", async () =>
+      (await ask(master, "/metrics")).body.includes('uncarried_workloads{kind="Deployment"} 0'),
+    );
+  });
 });
 
 describe("docs of the master", function () {
