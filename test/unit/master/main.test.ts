@@ -15,7 +15,7 @@ import { FakeApiServer, failure } from "../../helpers/fake-api-server.ts";
 import { rawPod, type PodSketch } from "./fakes.ts";
 
 const { events, leases, namespaces, nodes, pods, sharedMemoryObjects, shimmyNodes } = RESOURCES;
-const TIMES = { leaseMs: 1000, renewMs: 400, retryMs: 40 };
+const TIMES = { leaseMs: 1000, renewMs: 700, retryMs: 40 };
 const LIMITS = { retryMs: 5, maxRetryMs: 50 };
 const CHANNEL = {
   type: "PubSub",

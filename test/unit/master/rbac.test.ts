@@ -36,7 +36,7 @@ describe("manifests/base/master/rbac.yaml", function () {
       config: resolveMasterConfig({ env: { SHIMMY_ADMIN_ADDRESS: "127.0.0.1:0" } }),
       access: server.access,
       log: createLogger({ process: "master", level: "silent" }),
-      times: { leaseMs: 1000, renewMs: 400, retryMs: 40 },
+      times: { leaseMs: 1000, renewMs: 700, retryMs: 40 },
     });
   });
 

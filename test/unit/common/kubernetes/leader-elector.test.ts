@@ -9,7 +9,7 @@ import { eventually } from "../../../helpers/eventually.ts";
 import { FakeApiServer, failure } from "../../../helpers/fake-api-server.ts";
 
 // leaseDurationSeconds has whole seconds, so a lease cannot be shorter.
-const TIMES = { leaseMs: 1000, renewMs: 400, retryMs: 40 };
+const TIMES = { leaseMs: 1000, renewMs: 700, retryMs: 40 };
 const DAY_MS = 86_400_000;
 
 interface Contender {

@@ -198,9 +198,9 @@ describe("ListWatch", function () {
   });
 
   it("should keep a quiet watch as long as bookmarks come, and go on from the last", async function () {
-    await start({ silenceMs: 200 });
-    for (let i = 0; i < 8; i++) {
-      await new Promise((resolve) => setTimeout(resolve, 50));
+    await start({ silenceMs: 600 });
+    for (let i = 0; i < 9; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 100));
       server.bookmark();
     }
     expect(events).not.to.include("silence");
