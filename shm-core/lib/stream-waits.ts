@@ -5,7 +5,8 @@ import { checked } from "./status.ts";
 /**
  * How an end waits.
  *
- * - `adaptive`: looks for work for up to 50 µs when that paid before, then sleeps.
+ * - `adaptive`: looks for work for up to 200 µs when that paid before, then sleeps. Asynchronous
+ *   calls do so only while no other stream of this thread waits, as they hold up its event loop.
  * - `sleep`: sleeps at once; least CPU.
  * - `spin`: synchronous calls never sleep; least latency, one CPU each. Asynchronous calls wait as
  *   in `adaptive`, because the event loop must go on.
@@ -46,6 +47,11 @@ export function resolveStreamOptions(options: StreamOptions): Required<StreamOpt
     );
   }
   return { mode };
+}
+
+/** Whether a stream other than this one is waited for on this thread. */
+export function doOthersWait(waits: StreamWaits): boolean {
+  return waiting.size > (waiting.has(waits) ? 1 : 0);
 }
 
 /** Streams that are waited for: reachable from here, so that they are not collected as garbage. */

@@ -4,6 +4,7 @@ import { EventKind } from "./native.ts";
 import { nativeWithEvents, onNativeEvent } from "./native-events.ts";
 import { OwnedFd } from "./owned-fd.ts";
 import {
+  doOthersWait,
   resolveStreamOptions,
   StreamDirection,
   StreamWaits,
@@ -337,7 +338,8 @@ export class Stream implements AsyncIterable<Buffer>, Disposable {
   /** Repeats a native call until it is done; the event loop goes on between. */
   async #untilDone(direction: StreamDirection, call: (spin: number) => number): Promise<number> {
     for (;;) {
-      const result = call(this.#spin(Spin.learned));
+      // Spinning holds up the event loop, and with it every other stream.
+      const result = call(doOthersWait(this.#waits) ? Spin.none : this.#spin(Spin.learned));
       if (result !== CoreStatus.wouldBlock) return result;
       await this.#waits.until(direction);
     }

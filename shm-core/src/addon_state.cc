@@ -8,6 +8,8 @@ bool AddonState::Attach(Napi::Env env) {
   auto* const state = new AddonState();
   env.SetInstanceData(state);  // deleted with the environment, after the cleanup hooks
   if (!state->sink.Open(env)) return false;
+  state->waits = WaitLoop::Open(env);
+  if (state->waits == nullptr) return false;
   // Hooks run in reverse order, so this one comes before the threadsafe function's own (I1).
   env.AddCleanupHook([](AddonState* self) { self->Shutdown(); }, state);
   return !env.IsExceptionPending();
@@ -31,7 +33,7 @@ Status AddonState::OpenStreamHost(const StreamHost** out) noexcept {
 
 uint32_t AddonState::AddStream(std::unique_ptr<Stream> stream) {
   const uint32_t id = NextId();
-  auto waiter = std::make_shared<StreamWaiter>(id, stream->doorbell(), sink, poller);
+  auto waiter = std::make_shared<StreamWaiter>(id, stream->doorbell(), sink, *waits);
   streams.emplace(id, StreamEntry{{}, std::move(stream), std::move(waiter)});
   return id;
 }

@@ -20,6 +20,7 @@
 #include "relay/relay.h"
 #include "stream.h"
 #include "stream_waiter.h"
+#include "wait_loop.h"
 
 namespace shimmy::addon {
 
@@ -59,6 +60,7 @@ class AddonState {
   std::unordered_set<int> owned_fds;
   EventSink sink;
   Poller poller;
+  WaitLoop* waits = nullptr;  // the environment's
   std::unordered_map<uint32_t, std::shared_ptr<ControlChannel>> channels;
   std::unordered_map<uint32_t, std::shared_ptr<ControlListener>> listeners;
   std::unordered_map<uint32_t, std::unique_ptr<relay::Relay>> relays;

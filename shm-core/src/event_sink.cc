@@ -9,6 +9,8 @@ bool EventSink::Open(Napi::Env env) {
       /*thread_finalize_data=*/nullptr, /*thread_finalize_cb=*/nullptr, this, &EventSink::CallJs,
       &queue_);
   if (status == napi_ok) status = napi_unref_threadsafe_function(env, queue_);
+  if (status == napi_ok) status = napi_async_init(env, nullptr, name, &calls_);
+  env_ = env;
   if (status == napi_ok) return true;
   Napi::Error::New(env, "the event queue could not be created").ThrowAsJavaScriptException();
   return false;
@@ -41,17 +43,33 @@ void EventSink::Ref(Napi::Env env, bool keep_alive) noexcept {
 void EventSink::Stop() noexcept {
   napi_threadsafe_function const queue = std::exchange(queue_, nullptr);
   if (queue != nullptr) napi_release_threadsafe_function(queue, napi_tsfn_abort);
+  napi_async_context const calls = std::exchange(calls_, nullptr);
+  if (calls != nullptr) napi_async_destroy(env_, calls);
 }
 
 void EventSink::CallJs(napi_env env, napi_value /*callback*/, void* context, void* data) {
   const std::unique_ptr<Event> event(static_cast<Event*>(data));  // I1
   if (env == nullptr) return;                                     // the environment is going away
-  auto* const sink = static_cast<EventSink*>(context);
+  static_cast<EventSink*>(context)->Deliver(env, *event);
+}
+
+void EventSink::Call(Event& event) noexcept {
+  napi_handle_scope handles = nullptr;
+  napi_callback_scope callback = nullptr;
+  if (calls_ == nullptr || napi_open_handle_scope(env_, &handles) != napi_ok) return;
+  if (napi_open_callback_scope(env_, nullptr, calls_, &callback) == napi_ok) {
+    Deliver(env_, event);
+    napi_close_callback_scope(env_, callback);
+  }
+  napi_close_handle_scope(env_, handles);
+}
+
+void EventSink::Deliver(napi_env env, Event& event) noexcept {
   napi_value dispatch = nullptr;
-  if (sink->queue_ == nullptr || sink->dispatch_ == nullptr) return;
-  if (napi_get_reference_value(env, sink->dispatch_, &dispatch) != napi_ok) return;
+  if (queue_ == nullptr || dispatch_ == nullptr) return;
+  if (napi_get_reference_value(env, dispatch_, &dispatch) != napi_ok) return;
   EventCall call(env, dispatch);
-  event->Deliver(call);
+  event.Deliver(call);
 
   // Below Node-API 10 an exception left here is only a deprecation warning (DEP0168); an
   // error thrown by a handler must be an uncaught exception, as it is for a net.Socket.
@@ -88,7 +106,7 @@ EventCall& EventCall::Numbers(std::span<const int> values) noexcept {
 void EventCall::Send() noexcept {
   napi_value receiver = nullptr;
   if (!is_ok_ || napi_get_undefined(env_, &receiver) != napi_ok) return;
-  // A failure is an exception of the handler, looked at in CallJs(), or the environment's end.
+  // A failure is an exception of the handler, looked at in Deliver(), or the environment's end.
   napi_call_function(env_, receiver, dispatch_, count_, arguments_.data(), nullptr);
 }
 

@@ -97,6 +97,10 @@ class EventSink {
   // From any thread; never blocks. The event is dropped when the environment goes away.
   void Post(std::unique_ptr<Event> event) noexcept;
 
+  // On the environment's thread, outside of JavaScript: delivers at once, in front of what was
+  // posted, and runs the microtasks that follow.
+  void Call(Event& event) noexcept;
+
   // Whether the environment's loop stays alive for events. On the environment's thread.
   void Ref(Napi::Env env, bool keep_alive) noexcept;
 
@@ -104,9 +108,12 @@ class EventSink {
   void Stop() noexcept;
 
  private:
+  void Deliver(napi_env env, Event& event) noexcept;
   static void CallJs(napi_env env, napi_value callback, void* context, void* data);
 
-  napi_ref dispatch_ = nullptr;  // freed with the environment
+  napi_env env_ = nullptr;
+  napi_async_context calls_ = nullptr;  // of Call()
+  napi_ref dispatch_ = nullptr;         // freed with the environment
   napi_threadsafe_function queue_ = nullptr;
 };
 

@@ -1,5 +1,5 @@
-// One epoll thread per JavaScript environment. It serves every control socket and every
-// asynchronous wait of that environment.
+// One epoll thread per JavaScript environment. It serves every control socket of that environment;
+// streams wait in the environment's own loop (wait_loop.h).
 //
 //   I1  a Pollable is called on the poller's thread only, and kept alive during the call
 //   I2  an event that was already fetched for an id that Remove() took away is dropped

@@ -34,7 +34,9 @@ inline void RelaxCpu() noexcept {
 
 class SpinPolicy {
  public:
-  static constexpr uint64_t kMaxNanos = 50'000;
+  // Above the slow answers that come out of an idle virtual CPU: a lower bound has two states that
+  // keep themselves up (docs/adr/0003-spin-on-the-peers-turn.md).
+  static constexpr uint64_t kMaxNanos = 200'000;
   static constexpr uint64_t kSliceNanos = 1'000'000;
 
   // Spins until `is_ready` says so. The time limit is looked at every few turns.

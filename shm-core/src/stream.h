@@ -1,7 +1,7 @@
 // One end of a stream for JavaScript: the core's StreamEnd with the memory and descriptors it
 // needs, and the spinning that comes before a sleep.
 //
-//   I1  used on one thread, its environment's; only the doorbell is watched by the poller
+//   I1  used on one thread, its environment's; only the doorbell is watched, by its loop
 //   I2  spinning happens before the end announces that it waits, so a writer that is quick
 //       enough sends no bell; whoever returns kWouldBlock has announced it
 //   I3  a stream that is dropped without Close() is reset: the peer must not take it for EOF

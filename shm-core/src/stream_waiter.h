@@ -1,14 +1,20 @@
 // Tells JavaScript once when a stream's doorbell becomes readable or writable.
 //
-//   I1  the doorbell stays open until Stop(); OnReady() uses it with mutex_ held only
+//   I1  used on the environment's thread only; Stop() comes before the doorbell is closed or given
+//       away, and nothing is told afterwards
 //   I2  one event for each direction asked for, then it must be asked for again
+//   I3  the handle is started exactly while something is wanted, so that a peer that rings while
+//       nobody waits costs nothing; while waits follow each other it stays started, and a wait
+//       costs no system call
 #pragma once
 
+#include <uv.h>
+
+#include <cstdint>
 #include <memory>
-#include <mutex>
 
 #include "event_sink.h"
-#include "poller.h"
+#include "wait_loop.h"
 
 namespace shimmy::addon {
 
@@ -16,32 +22,41 @@ namespace shimmy::addon {
 inline constexpr uint32_t kWaitReadable = 1;
 inline constexpr uint32_t kWaitWritable = 2;
 
-class StreamWaiter final : public Pollable, public std::enable_shared_from_this<StreamWaiter> {
+class StreamWaiter final : public std::enable_shared_from_this<StreamWaiter> {
  public:
-  StreamWaiter(uint32_t id, int doorbell, EventSink& sink, Poller& poller)
-      : id_(id), sink_(sink), poller_(poller), doorbell_(doorbell) {}
-  ~StreamWaiter() override = default;
+  StreamWaiter(uint32_t id, int doorbell, EventSink& sink, WaitLoop& loop)
+      : id_(id), sink_(sink), loop_(loop), doorbell_(doorbell) {}
+  StreamWaiter(const StreamWaiter&) = delete;
+  StreamWaiter& operator=(const StreamWaiter&) = delete;
+  ~StreamWaiter() { Stop(); }
 
   // Adds to what is waited for. Returns 0 or -errno. A kStreamReady event follows.
   [[nodiscard]] int32_t Ask(uint32_t wanted);
 
-  // No event is posted afterwards. Call before the doorbell is closed or given away.
+  [[nodiscard]] uint32_t wanted() const noexcept { return wanted_; }
+
+  // No event comes afterwards. Call before the doorbell is closed or given away.
   void Stop() noexcept;
 
-  void OnReady(uint32_t events) override;
-
  private:
-  // With mutex_ held.
-  [[nodiscard]] int32_t Watch();
+  struct Handle;
+
+  static void OnPoll(uv_poll_t* poll, int status, int events);
+  static void OnClose(uv_handle_t* handle);
+
+  [[nodiscard]] int32_t Open();
+  // Makes the handle look for what is wanted, and for nothing else (I3). Returns 0 or -errno.
+  [[nodiscard]] int32_t Update();
+  void Tell(uint32_t ready);
 
   const uint32_t id_;
   EventSink& sink_;
-  Poller& poller_;
-
-  std::mutex mutex_;  // guards the members below
-  int doorbell_;      // not owned; -1 after Stop()
-  int64_t poll_id_ = 0;
+  WaitLoop& loop_;
+  int doorbell_;              // not owned; -1 after Stop()
+  Handle* handle_ = nullptr;  // freed by OnClose()
   uint32_t wanted_ = 0;
+  int started_ = 0;  // libuv's events that the handle looks for
+  bool is_telling_ = false;
 };
 
 // (kStreamReady, stream id, bits)

@@ -205,11 +205,13 @@ Napi::Value Detach(const Napi::CallbackInfo& info) {
   if (entry == nullptr) return Closed(env);
   StreamHandover handover;
   HandoverFds fds;
+  const uint32_t wanted = entry->waiter->wanted();
   entry->waiter->Stop();
   if (entry->stream->Detach(&handover, &fds) != Status::kOk) {
     entry->waiter =
         std::make_shared<StreamWaiter>(Id(info[0]), entry->stream->doorbell(),
-                                       AddonState::Of(env).sink, AddonState::Of(env).poller);
+                                       AddonState::Of(env).sink, *AddonState::Of(env).waits);
+    if (wanted != 0) static_cast<void>(entry->waiter->Ask(wanted));
     return Integer(env, Code(AddonStatus::kNotMovable));
   }
   AddonState& state = AddonState::Of(env);
