@@ -50,6 +50,8 @@ function nginxCommand(workspace: Workspace, addresses: readonly string[]): reado
 
 // As Redis ships, but nothing is written to disk: every peer's requests cost it the same.
 function redisCommand(addresses: readonly string[]): readonly string[] {
-  const options = ["--port", String(APP_PORTS.redis), "--save", "", "--appendonly", "no"];
+  // A relay that serves a pod's own address is no client on loopback, which protected mode asks for.
+  const open = ["--protected-mode", "no"];
+  const options = ["--port", String(APP_PORTS.redis), "--save", "", "--appendonly", "no", ...open];
   return ["redis-server", ...options, "--bind", ...addresses];
 }
