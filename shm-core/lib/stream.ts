@@ -197,12 +197,15 @@ export class Stream implements AsyncIterable<Buffer>, Disposable {
   read(maxBytes = DEFAULT_READ_BYTES): Promise<Buffer | undefined> {
     return this.#waits.inOrder(StreamDirection.read, async () => {
       requireBytes(maxBytes);
-      const buffer = Buffer.allocUnsafe(maxBytes);
-      const result = await this.#untilDone(StreamDirection.read, (spin) =>
-        nativeWithEvents().streamRead(this.#id, buffer, spin),
-      );
-      const length = lengthOrEnd(result);
-      return length === 0 ? undefined : shrink(buffer, length);
+      let chunk: Buffer | undefined;
+      const result = await this.#untilDone(StreamDirection.read, (spin) => {
+        // Not held while the call waits: most streams wait most of the time.
+        const buffer = borrowBuffer(maxBytes);
+        const length = nativeWithEvents().streamRead(this.#id, buffer, spin);
+        chunk = keepOf(buffer, Math.max(0, length));
+        return length;
+      });
+      return lengthOrEnd(result) === 0 ? undefined : chunk;
     });
   }
 
@@ -382,10 +385,23 @@ function lengthOrEnd(result: number): number {
   return result === CoreStatus.eof ? 0 : checked(result, "read");
 }
 
-/** A small read must not keep a large buffer alive. */
-function shrink(buffer: Buffer, length: number): Buffer {
+/** The last buffer of {@link DEFAULT_READ_BYTES} that was hardly filled. */
+let spare: Buffer | undefined;
+
+function borrowBuffer(bytes: number): Buffer {
+  const buffer = bytes === DEFAULT_READ_BYTES ? spare : undefined;
+  if (buffer === undefined) return Buffer.allocUnsafe(bytes);
+  spare = undefined;
+  return buffer;
+}
+
+/** What was read. A small read does not keep a large buffer alive: the buffer is used again. */
+function keepOf(buffer: Buffer, length: number): Buffer {
   const part = buffer.subarray(0, length);
-  return length * 2 >= buffer.length ? part : Buffer.from(part);
+  if (length * 2 >= buffer.length) return part;
+  const copy = Buffer.from(part);
+  if (buffer.length === DEFAULT_READ_BYTES) spare = buffer;
+  return copy;
 }
 
 function requireBytes(count: number): void {
