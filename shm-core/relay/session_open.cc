@@ -207,6 +207,20 @@ bool Session::HandleRefuse(const RefuseMessage& refuse) {
 
 // ---- the acceptor ----
 
+namespace {
+
+// The message had them, but there may have been no descriptor left here for them.
+bool HasItsFds(const OpenMessage& open, const UniqueFd fds[kMaxMessageFds]) {
+  return fds[0].valid() && (open.is_kept == 1 || fds[1].valid());
+}
+
+// Whether a peer's doorbell is one; if so it is ours to ring now.
+bool PrepareDoorbell(int fd, const DoorbellSizes& sizes) {
+  return IsUnixSeqpacket(fd) && RelaySys::SetSendBuffer(fd, sizes.normal) >= 0;
+}
+
+}  // namespace
+
 bool Session::HandleOpen(const Message& message, UniqueFd fds[kMaxMessageFds]) {
   const OpenMessage& open = message.open;
   const bool is_odd = (open.id & 1) == 1;
@@ -214,6 +228,7 @@ bool Session::HandleOpen(const Message& message, UniqueFd fds[kMaxMessageFds]) {
   last_peer_id_ = open.id;
   if (++being_accepted_ > kMaxUnanswered) return false;  // S2
 
+  const bool has_fds = HasItsFds(open, fds);
   InboundOpen in;
   in.id = open.id;
   in.service = message.service;
@@ -225,10 +240,8 @@ bool Session::HandleOpen(const Message& message, UniqueFd fds[kMaxMessageFds]) {
     Refuse(open.id, reason);
     return true;
   };
-  // The message had them, but there was no descriptor left here for them.
-  if (!in.doorbell.valid() || (!in.is_kept && !fds[1].valid())) return refuse(RefuseReason::kLimit);
-  if (!IsUnixSeqpacket(in.doorbell.get()) ||
-      RelaySys::SetSendBuffer(in.doorbell.get(), worker_.shared().sizes.normal) < 0) {
+  if (!has_fds) return refuse(RefuseReason::kLimit);
+  if (!PrepareDoorbell(in.doorbell.get(), worker_.shared().sizes)) {
     End(SessionEndReason::kBadFd);
     return true;
   }

@@ -235,11 +235,14 @@ describe("sidecar", function () {
 
     it("should end at once at the second signal", async function () {
       await connected(1);
-      await openConnection();
+      const ended = lost(await openConnection());
       mesh.process("client").signal("SIGTERM");
       await eventually("draining", async () => (await status("client")).draining);
       mesh.process("client").signal("SIGTERM");
       expect(await mesh.process("client").ended).to.deep.equal({ code: 1 });
+      expect(await ended, "what was cut off must not look complete").to.include({
+        code: "ECONNRESET",
+      });
     });
   });
 
