@@ -28,6 +28,11 @@ async function cpuMicrosWhileIdle(): Promise<number> {
   return user + system;
 }
 
+/** One turn of the event loop, after which it watches what is waited for. */
+function loopTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}
+
 function countThreads(): number {
   return readdirSync("/proc/self/task").length;
 }
@@ -50,7 +55,7 @@ describe("waiting for streams", function () {
     const data = Buffer.alloc(3 * 4096, 1);
     const written = a.write(data); // more than the ring holds
     const answered = a.read();
-    await delay(5);
+    await loopTurn();
     let got = 0;
     while (got < data.length) got += (await b.read())?.length ?? 0;
     await written;
@@ -80,7 +85,7 @@ describe("waiting for streams", function () {
   it("should wait for many streams at once", async function () {
     const pairs = Array.from({ length: 200 }, () => pair("adaptive"));
     const reads = pairs.map(([a]) => a.read());
-    await delay(5);
+    await loopTurn();
     for (const [index, [, b]] of [...pairs.entries()].reverse()) b.writeSync(Buffer.from([index]));
     const chunks = await Promise.all(reads);
     expect(chunks.map((chunk) => chunk?.[0])).to.deep.equal(pairs.map((_, index) => index % 256));
@@ -89,7 +94,7 @@ describe("waiting for streams", function () {
   it("should take no CPU time while it waits", async function () {
     const [a] = pair();
     const read = codeOf(() => a.read());
-    await delay(20);
+    await loopTurn();
     expect(await cpuMicrosWhileIdle()).to.be.below(MOST_IDLE_MICROS);
     a.close();
     expect(await read).to.equal("SHIMMY_ERR_CLOSED");
@@ -98,7 +103,7 @@ describe("waiting for streams", function () {
   it("should take no CPU time for bells that nobody waits for", async function () {
     const [a, b] = pair();
     const read = a.read();
-    await delay(5);
+    await loopTurn();
     b.writeSync(Buffer.from("one"));
     expect((await read)?.toString()).to.equal("one");
     b.writeSync(Buffer.from("two")); // a bell, as the last read announced that it waits
@@ -109,7 +114,7 @@ describe("waiting for streams", function () {
   it("should find the end that comes while it waits", async function () {
     const [a, b] = pair();
     const read = a.read();
-    await delay(5);
+    await loopTurn();
     b.end();
     expect(await read).to.equal(undefined);
     expect(await cpuMicrosWhileIdle()).to.be.below(MOST_IDLE_MICROS);
@@ -119,7 +124,7 @@ describe("waiting for streams", function () {
     const [a, b] = pair();
     const full = a.write(Buffer.alloc(2 * 4096)); // leaves records in the peer's queue
     const read = codeOf(() => a.read());
-    await delay(5);
+    await loopTurn();
     b.reset();
     expect(await read).to.equal("SHIMMY_ERR_STREAM_RESET");
     expect(await codeOf(() => full)).to.equal("SHIMMY_ERR_STREAM_RESET");
@@ -131,7 +136,7 @@ describe("waiting for streams", function () {
     const read = a.read().then(() => {
       a.close();
     });
-    await delay(5);
+    await loopTurn();
     b.writeSync(Buffer.from("x"));
     await read;
     expect(await b.read()).to.equal(undefined);
@@ -140,13 +145,13 @@ describe("waiting for streams", function () {
   it("should wait again after a hand-over that was refused", async function () {
     const [a, b] = pair();
     const read = a.read();
-    await delay(5);
+    await loopTurn();
     a.end();
     expect(await codeOf(() => a.detach())).to.equal("SHIMMY_ERR_NOT_MOVABLE");
     b.writeSync(Buffer.from("x"));
     expect((await read)?.toString()).to.equal("x");
     const again = a.read();
-    await delay(5);
+    await loopTurn();
     b.writeSync(Buffer.from("y"));
     expect((await again)?.toString()).to.equal("y");
   });
