@@ -37,6 +37,7 @@ struct Shared {
   bool has_doorbell = false;  // ProbeDoorbell() found sizes: streams can be had on this kernel
   bool can_spin = false;      // more than one CPU to run on, and spinning is on
   uint64_t page_bytes = 4096;
+  // SYNC connections, next_stream: relaxed everywhere, a limit and a number; see their uses.
   std::atomic<uint32_t> connections{0};
   std::atomic<uint64_t> next_stream{1};
 

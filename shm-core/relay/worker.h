@@ -206,6 +206,7 @@ class Worker {
 
   std::mutex mailbox_lock_;
   std::vector<std::function<void()>> mailbox_;
+  // SYNC has_mail_: released by Post(), acquired by RunPosted().
   std::atomic<bool> has_mail_{false};
   bool is_stopping_ = false;
 

@@ -41,6 +41,7 @@ struct HalfHeader {
 };
 static_assert(sizeof(HalfHeader) == 40);
 
+// SYNC: which order each word needs, and what it pairs with, stands at its uses in stream_end.h.
 using Word = std::atomic<uint64_t>;
 static_assert(Word::is_always_lock_free && sizeof(Word) == 8);
 
