@@ -1,5 +1,5 @@
-import { LOG_LEVELS } from "../common/log.ts";
-import { boolean, integer, oneOf, text } from "../common/env-parsers.ts";
+import { LOG_LEVEL_SETTING } from "../common/log-setting.ts";
+import { boolean, integer, text } from "../common/env-parsers.ts";
 import {
   resolveConfig,
   type Config,
@@ -31,13 +31,7 @@ export const AGENT_CONFIG = {
     default: "true",
     doc: "Whether agent.sock, which shows all pods of the node, is served.",
   },
-  logLevel: {
-    env: "SHIMMY_LOG_LEVEL",
-    flag: "log-level",
-    parse: oneOf(LOG_LEVELS),
-    default: "info",
-    doc: "Least important log lines that are written.",
-  },
+  logLevel: LOG_LEVEL_SETTING,
   maxSessionsPerPod: {
     env: "SHIMMY_MAX_SESSIONS_PER_POD",
     flag: "max-sessions-per-pod",

@@ -1,5 +1,5 @@
-import { LOG_LEVELS } from "../common/log.ts";
-import { integer, oneOf, text } from "../common/env-parsers.ts";
+import { LOG_LEVEL_SETTING } from "../common/log-setting.ts";
+import { integer, text } from "../common/env-parsers.ts";
 import {
   resolveConfig,
   type Config,
@@ -37,13 +37,7 @@ export const INJECTOR_CONFIG = {
     parse: text,
     doc: "Kubeconfig file, to read namespaces; when not given, the pod's own account, then `KUBECONFIG`, then `~/.kube/config`.",
   },
-  logLevel: {
-    env: "SHIMMY_LOG_LEVEL",
-    flag: "log-level",
-    parse: oneOf(LOG_LEVELS),
-    default: "info",
-    doc: "Least important log lines that are written.",
-  },
+  logLevel: LOG_LEVEL_SETTING,
 } as const satisfies ConfigSchema;
 
 /** What {@link resolveInjectorConfig} gives. */

@@ -1,11 +1,11 @@
-import { list, listenAddress, oneOf, text } from "../common/env-parsers.ts";
+import { list, listenAddress, text } from "../common/env-parsers.ts";
 import {
   resolveConfig,
   type Config,
   type ConfigSchema,
   type ConfigSources,
 } from "../common/env.ts";
-import { LOG_LEVELS } from "../common/log.ts";
+import { LOG_LEVEL_SETTING } from "../common/log-setting.ts";
 
 /** The master's settings. docs/reference/config.md shows them; a test keeps it so. */
 export const MASTER_CONFIG = {
@@ -48,13 +48,7 @@ export const MASTER_CONFIG = {
     default: "0.0.0.0:14790",
     doc: "Address of health, metrics and status over HTTP; port 0 lets the kernel choose.",
   },
-  logLevel: {
-    env: "SHIMMY_LOG_LEVEL",
-    flag: "log-level",
-    parse: oneOf(LOG_LEVELS),
-    default: "info",
-    doc: "Least important log lines that are written.",
-  },
+  logLevel: LOG_LEVEL_SETTING,
 } as const satisfies ConfigSchema;
 
 /** What {@link resolveMasterConfig} gives. */

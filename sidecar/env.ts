@@ -19,7 +19,7 @@ import {
   type ConfigSources,
 } from "../common/env.ts";
 import { ShimmyError } from "../common/errors.ts";
-import { LOG_LEVELS } from "../common/log.ts";
+import { LOG_LEVEL_SETTING } from "../common/log-setting.ts";
 import { parseUpstreams, qualifyUpstreams, TRANSPORT_CAPS, type Upstream } from "./upstreams.ts";
 
 /** Name and namespace of a pod. */
@@ -164,13 +164,7 @@ export const SIDECAR_CONFIG = {
     default: "25s",
     doc: "Time for open connections to end after SIGTERM; the rest are reset.",
   },
-  logLevel: {
-    env: "SHIMMY_LOG_LEVEL",
-    flag: "log-level",
-    parse: oneOf(LOG_LEVELS),
-    default: "info",
-    doc: "Least important log lines that are written.",
-  },
+  logLevel: LOG_LEVEL_SETTING,
 } as const satisfies ConfigSchema;
 
 /** The sidecar's settings, resolved. */

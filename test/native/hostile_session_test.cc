@@ -518,7 +518,7 @@ TEST_F(HostileAcceptorTest, PeerThatDiesWhileGreetingIsPeerRefusedAndWasAskedFor
   Listen();
   client_ = TcpConnection::To(port_);
   ASSERT_TRUE(client_.is_open());
-  std::this_thread::sleep_for(20ms);
+  ASSERT_TRUE(WaitFor([&] { return victim().Count(relay::kOutboundAccepted) == 1; }));
   evil_->Close();
   ExpectTcp(FallbackReason::kPeerRefused);
   EXPECT_FALSE(victim().Saw(Event::Kind::kSessionNeeded, kEvilPod));
