@@ -294,7 +294,10 @@ TEST_F(StuckAppTest, DoorbellKeptByItsOpenerAfterARefusalIsHarmless) {
 // Leaves this process `free` descriptors until it goes.
 class FdShortage {
  public:
-  explicit FdShortage(size_t free) {
+  // The relay runs in this process: what it is still to close would become free afterwards. An
+  // answer of its thread says that it is done with what came before.
+  FdShortage(size_t free, relay::Relay& relay) {
+    static_cast<void>(relay.Sessions());
     getrlimit(RLIMIT_NOFILE, &old_);
     const UniqueFd above(fcntl(0, F_DUPFD_CLOEXEC, 512));
     const rlimit low{static_cast<rlim_t>(above.get()), old_.rlim_max};
@@ -321,7 +324,7 @@ TEST_P(FdShortageTest, OpenIsRefusedWithLimitAndTheSessionGoesOn) {
   const auto stream = evil_->MakeStream();
   Message message;
   {
-    const FdShortage shortage(GetParam());
+    const FdShortage shortage(GetParam(), *victim().operator->());
     ASSERT_TRUE(evil_->Send(MakeOpen(evil_->TakeId(), 40, echo_.port()),
                             {stream->far_bell.get(), stream->half.get()}));
     ASSERT_TRUE(evil_->ReceiveType(MessageType::kRefuse, &message));
@@ -336,7 +339,7 @@ TEST_F(HostileTest, HelloWithoutAFreeFdEndsWithLimit) {
   HalfMap map;
   const UniqueFd probe = HostilePeer::MakeFd(HostilePeer::Spec(kMinCapacity), &map);
   UnmapHalf<TestSys>(&map);
-  const FdShortage shortage(0);
+  const FdShortage shortage(0, *victim().operator->());
   ASSERT_TRUE(evil_->Send(BytesOf(MakeHello()), {probe.get()}));
   ExpectSessionEnd(SessionEndReason::kLimit);
 }
@@ -499,7 +502,7 @@ TEST_F(HostileAcceptorTest, AcceptThatLostItsHalfForWantOfAnFdMeansTcpQuota) {
   const UniqueFd half = HostilePeer::MakeFd(HostilePeer::Spec(kFirstCapacity), &stray_);
   UnmapHalf<TestSys>(&stray_);
   {
-    const FdShortage shortage(0);
+    const FdShortage shortage(0, *victim().operator->());
     ASSERT_TRUE(evil_->Send(MakeAccept(open_.open.id), {half.get()}));
     EXPECT_TRUE(WaitFor([&] { return victim().Fallbacks(FallbackReason::kQuota) == 1; }));
   }

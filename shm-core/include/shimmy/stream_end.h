@@ -50,7 +50,7 @@ struct EndState {
   uint64_t wake_at = 0;
   uint64_t plugs_sent = 0;
   uint64_t plugs_eaten = 0;
-  uint64_t known_head = 0;   // the peer's head when we looked last
+  uint64_t known_head = 0;   // where our ring began to be unread when we looked last; >= mine.start
   bool plug_queued = false;  // may be: SIOCOUTQ decides
   bool raised = false;
   bool fin_sent = false;
@@ -117,7 +117,7 @@ class StreamEnd {
     const uint64_t used = s_.tail - from;
     if (used > s_.mine.capacity) return Break(Status::kCursorOutOfRange);  // I9
     *room = s_.mine.capacity - used;
-    s_.known_head = head;
+    s_.known_head = from;
     return Status::kOk;
   }
 
@@ -125,8 +125,7 @@ class StreamEnd {
   // we looked last. The peer's word is loaded when that is not enough, and only then: between two
   // looks its line stays with the peer, who stores in it at each read.
   [[nodiscard]] Status RoomFor(uint64_t wanted, uint64_t* room) noexcept {
-    const bool is_before = static_cast<int64_t>(s_.known_head - s_.mine.start) < 0;
-    *room = s_.mine.capacity - (s_.tail - (is_before ? s_.mine.start : s_.known_head));
+    *room = s_.mine.capacity - (s_.tail - s_.known_head);
     return *room >= wanted ? Status::kOk : Room(room);
   }
 
@@ -410,6 +409,7 @@ class StreamEnd {
     const SendResult sent = SendReplace<Sys>(s_.bell_fd, record, half_fd);
     HalfMap old = s_.mine;
     s_.mine = half;
+    s_.known_head = half.start;  // the new ring is empty, wherever the reader is
     UnmapHalf<Sys>(&old);
     if (sent == SendResult::kPeerGone) {
       s_.hung_up = true;
@@ -432,9 +432,7 @@ class StreamEnd {
   // The next bytes will likely be as many as the last: have their lines ready for writing. Only
   // what the reader has given back, or the lines would be taken from it while it reads them.
   void PrefetchForWrite(uint64_t bytes) noexcept {
-    const bool is_before = static_cast<int64_t>(s_.known_head - s_.mine.start) < 0;
-    const uint64_t used = s_.tail - (is_before ? s_.mine.start : s_.known_head);
-    const uint64_t free = s_.mine.capacity - used;
+    const uint64_t free = s_.mine.capacity - (s_.tail - s_.known_head);
     Sys::PrefetchForWrite(s_.mine.at(s_.tail), bytes < free ? bytes : free);
   }
 

@@ -148,13 +148,7 @@ describe("StreamMemory", function () {
   it("should carry on across 4 GiB", function () {
     this.timeout(60_000);
     const [a, b] = ends;
-    const chunk = pattern(CAPACITY, 3);
-    const out = Buffer.alloc(CAPACITY);
-    const goal = 4 * GIB - 2 * CAPACITY;
-    for (let moved = 0; moved < goal; moved += CAPACITY) {
-      if (native().streamWrite(a.id, chunk, NO_SPIN) !== CAPACITY) throw new Error("write");
-      if (native().streamRead(b.id, out, NO_SPIN) !== CAPACITY) throw new Error("read");
-    }
+    passOn(a, b, 4 * GIB - 2 * CAPACITY);
     let direct = 0;
     for (let at = 0; at < 4 * CAPACITY; at += 1000) {
       const data = pattern(1000, at);
@@ -165,6 +159,27 @@ describe("StreamMemory", function () {
       direct += written > 0 && got.length > 0 ? 1 : 0;
     }
     expect(direct).to.be.within(64, 65);
+  });
+
+  it("should overwrite nothing unread when it was handed over just before 4 GiB", function () {
+    this.timeout(60_000);
+    const [a, b] = ends;
+    passOn(a, b, 4 * GIB - CAPACITY);
+    const last = CAPACITY - 100;
+    passOn(a, b, last, last);
+    const state = Buffer.alloc(80);
+    const fds = native().streamDetach(a.id, state);
+    if (typeof fds === "number") throw new Error(`streamDetach: ${fds}`);
+    const moved = new End(native().streamAttach(fds[0], fds[1], state));
+    ends = [moved, b];
+    // Natively across the boundary: what is known of the reader is from before the hand-over.
+    let sent = moved.nativeWrite(stretch(0, 3000));
+    for (let written = 1; written > 0 && sent <= CAPACITY; sent += written) {
+      const data = stretch(sent, 90);
+      written = moved.memory.write(data) || Math.max(0, moved.nativeWrite(data));
+    }
+    expect(sent).to.equal(CAPACITY);
+    expect(b.nativeRead(2 * CAPACITY)).to.deep.equal(stretch(0, CAPACITY));
   });
 
   it("should notice that the peer was replaced, and go on", function () {
@@ -195,6 +210,16 @@ describe("StreamMemory", function () {
     });
   }
 });
+
+/** Moves so many bytes by native calls, so that cursors get large. */
+function passOn(from: End, to: End, bytes: number, chunkBytes = CAPACITY): void {
+  const chunk = pattern(chunkBytes, 3);
+  const out = Buffer.alloc(chunkBytes);
+  for (let moved = 0; moved < bytes; moved += chunkBytes) {
+    if (native().streamWrite(from.id, chunk, NO_SPIN) !== chunkBytes) throw new Error("write");
+    if (native().streamRead(to.id, out, NO_SPIN) !== chunkBytes) throw new Error("read");
+  }
+}
 
 /** Random reads and writes of both ends, by both ways; the bytes must be those of a queue. */
 function mix(ends: readonly [End, End], random: (below: number) => number, hint: string): void {
