@@ -5,14 +5,18 @@ import type { Credentials } from "./native.ts";
 /**
  * Decides whether a connected process may be the pod whose socket it connected to.
  *
- * In local mode the user is the identity: the kernel says which user connected, the catalog which
- * users may be this pod.
+ * Where the user is the identity, the kernel says which user connected, the catalog which users may
+ * be this pod. A pod that is known by its cgroup is nobody's whose cgroup was not read.
  *
  * @returns The refusal, or `undefined` when it may.
  */
 export function attest(pod: CatalogPod, { uid }: Credentials): ShimmyError | undefined {
-  if (pod.runAs.has(uid)) return undefined;
-  const allowed = [...pod.runAs].join(", ");
+  if (pod.identity.kind === "pod") {
+    return new ShimmyError("SHIMMY_ERR_NOT_ATTESTED", `no cgroup names pod ${keyOf(pod)}`);
+  }
+  const { runAs } = pod.identity;
+  if (runAs.has(uid)) return undefined;
+  const allowed = [...runAs].join(", ");
   return new ShimmyError(
     "SHIMMY_ERR_NOT_ATTESTED",
     `user ${uid} may not be pod ${keyOf(pod)}, whose runAs is ${allowed}`,

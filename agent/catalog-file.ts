@@ -5,10 +5,11 @@ import { basename, dirname } from "node:path";
 import { messageOf, ShimmyError, toShimmyError } from "../common/errors.ts";
 import type { Logger } from "../common/log.ts";
 import { parseCatalog, type Catalog, type CatalogDefaults } from "./catalog.ts";
+import type { CatalogSource } from "./catalog-source.ts";
 import type { Clock } from "../common/clock.ts";
 
-/** What a {@link CatalogSource} works with. */
-export interface CatalogSourceOptions {
+/** What a {@link FileCatalogSource} works with. */
+export interface FileCatalogSourceOptions {
   readonly path: string;
   readonly defaults: CatalogDefaults;
   readonly clock: Clock;
@@ -33,8 +34,8 @@ const SETTLE_MS = 100;
 type Stamp = string;
 
 /** A catalog in a file, read again when it changes: replaced by a rename or written in place. */
-export class CatalogSource {
-  readonly #options: CatalogSourceOptions;
+export class FileCatalogSource implements CatalogSource {
+  readonly #options: FileCatalogSourceOptions;
   readonly #stops: (() => void)[] = [];
   #catalog: Catalog;
   #loadedAt: Date;
@@ -44,7 +45,7 @@ export class CatalogSource {
   #isChecking = false;
   #isClosed = false;
 
-  private constructor(options: CatalogSourceOptions, first: { text: string; stamp: Stamp }) {
+  private constructor(options: FileCatalogSourceOptions, first: { text: string; stamp: Stamp }) {
     this.#options = options;
     this.#catalog = parseCatalog(first.text, options.path, options.defaults);
     this.#text = first.text;
@@ -53,12 +54,12 @@ export class CatalogSource {
   }
 
   /**
-   * Reads the file; {@link CatalogSource.watch} follows it from there.
+   * Reads the file; {@link FileCatalogSource.watch} follows it from there.
    *
    * @throws {@link ShimmyError} `SHIMMY_ERR_CATALOG_INVALID` when it cannot be read or is not a catalog.
    */
-  static async open(options: CatalogSourceOptions): Promise<CatalogSource> {
-    return new CatalogSource(options, await read(options.path));
+  static async open(options: FileCatalogSourceOptions): Promise<FileCatalogSource> {
+    return new FileCatalogSource(options, await read(options.path));
   }
 
   /** The last catalog that was good. */
@@ -66,7 +67,7 @@ export class CatalogSource {
     return this.#catalog;
   }
 
-  /** When {@link CatalogSource.catalog} was read. */
+  /** When {@link FileCatalogSource.catalog} was read. */
   get loadedAt(): Date {
     return this.#loadedAt;
   }

@@ -12,12 +12,19 @@ import {
   type CatalogProblem,
 } from "./catalog-schema.ts";
 
+/** How the kernel's word about a process tells that it belongs to a pod. */
+export type ProcessIdentity =
+  /** Local mode: these users may be the pod. */
+  | { readonly kind: "user"; readonly runAs: ReadonlySet<number> }
+  /** Kubernetes: the process's cgroup names the pod's UID. */
+  | { readonly kind: "pod" };
+
 /** A pod, with all that policy asks of it. */
 export interface CatalogPod extends PodIdentity {
   /** Where its application listens. */
   readonly address: string;
-  /** Users that may be this pod. */
-  readonly runAs: ReadonlySet<number>;
+  /** Which processes may be this pod. */
+  readonly identity: ProcessIdentity;
   readonly injected: boolean;
   /** Ports that connections may be delivered to. */
   readonly appPorts: readonly number[];
@@ -188,7 +195,7 @@ class CatalogBuilder {
       node: pod.node ?? node,
       address: pod.address,
       addresses: [pod.address],
-      runAs: new Set(pod.runAs ?? [this.#defaults.uid]),
+      identity: { kind: "user", runAs: new Set(pod.runAs ?? [this.#defaults.uid]) },
       injected: pod.injected ?? true,
       appPorts: [...new Set(pod.ports ?? targetPorts)].sort((a, b) => a - b),
       services: backed.map(({ key }) => key).sort(),

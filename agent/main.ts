@@ -8,7 +8,8 @@ import { ApiServer } from "./api-server.ts";
 import { admitOperator } from "./attestation.ts";
 import { Broker } from "./broker.ts";
 import { Cleanup } from "./cleanup.ts";
-import { CatalogSource } from "./catalog-file.ts";
+import type { Catalog } from "./catalog.ts";
+import { FileCatalogSource } from "./catalog-file.ts";
 import { systemClock, type Clock } from "../common/clock.ts";
 import { addAgentGauges, createAgentMetrics } from "./metrics.ts";
 import { systemNative, type AgentNative } from "./native.ts";
@@ -70,7 +71,7 @@ async function start(options: AgentOptions, cleanup: Cleanup): Promise<RunningAg
   const metrics = createAgentMetrics();
   const startedAt = clock.now();
 
-  const source = await CatalogSource.open({
+  const source = await FileCatalogSource.open({
     path: options.catalogPath,
     defaults: { node: hostname(), uid: process.geteuid?.() ?? 0 },
     clock,
@@ -90,7 +91,7 @@ async function start(options: AgentOptions, cleanup: Cleanup): Promise<RunningAg
   await prepareRuntimeDir(runtimeDir);
   await removeStalePods(runtimeDir);
 
-  const catalog = (): CatalogSource["catalog"] => source.catalog;
+  const catalog = (): Catalog => source.catalog;
   const broker = new Broker(catalog(), { native, clock, quotas, metrics, log });
   cleanup.defer(() => {
     broker.stop();

@@ -150,8 +150,9 @@ export class PodSockets {
 }
 
 /** Whether users other than the agent's own and root may be a pod. */
-function isShared(pod: CatalogPod): boolean {
-  return [...pod.runAs].some((uid) => uid !== 0 && uid !== process.geteuid?.());
+function isShared({ identity }: CatalogPod): boolean {
+  if (identity.kind === "pod") return true;
+  return [...identity.runAs].some((uid) => uid !== 0 && uid !== process.geteuid?.());
 }
 
 /** The sockets of all pods of the node, as the catalog lists them. */

@@ -12,6 +12,14 @@ describe("attest()", function () {
     expect(attest(pod, { pid: 0, uid: 7 })).to.equal(undefined);
   });
 
+  it("should refuse everybody while no cgroup is known", function () {
+    if (pod === undefined) throw new Error("no pod");
+    const byCgroup = { ...pod, identity: { kind: "pod" } } as const;
+    for (const uid of [0, 7]) {
+      expect(attest(byCgroup, { pid: 1, uid })?.code).to.equal("SHIMMY_ERR_NOT_ATTESTED");
+    }
+  });
+
   it("should refuse others, root included, with SHIMMY_ERR_NOT_ATTESTED", function () {
     if (pod === undefined) throw new Error("no pod");
     for (const uid of [0, 9, 4_294_967_295]) {

@@ -6,7 +6,7 @@ import { join } from "node:path";
 
 import { expect } from "chai";
 
-import { CatalogSource } from "../../../agent/catalog-file.ts";
+import { FileCatalogSource } from "../../../agent/catalog-file.ts";
 import { systemClock, type Clock } from "../../../common/clock.ts";
 import { silentLog } from "./fakes.ts";
 
@@ -14,16 +14,16 @@ function podsText(...names: string[]): string {
   return `pods:\n${names.map((name) => `- { name: ${name}, address: 127.0.1.1 }\n`).join("")}`;
 }
 
-describe("CatalogSource", function () {
+describe("FileCatalogSource", function () {
   let directory: string;
   let path: string;
-  let source: CatalogSource | undefined;
+  let source: FileCatalogSource | undefined;
   let events: EventEmitter;
   let changes: string[][];
   let refusals: string[];
 
-  async function open(clock: Clock = systemClock): Promise<CatalogSource> {
-    source = await CatalogSource.open({
+  async function open(clock: Clock = systemClock): Promise<FileCatalogSource> {
+    source = await FileCatalogSource.open({
       path,
       defaults: { node: "here", uid: 0 },
       clock,
@@ -72,7 +72,7 @@ describe("CatalogSource", function () {
   });
 
   it("should find what changed between reading and watching", async function () {
-    const unwatched = await CatalogSource.open({
+    const unwatched = await FileCatalogSource.open({
       path,
       defaults: { node: "here", uid: 0 },
       clock: systemClock,

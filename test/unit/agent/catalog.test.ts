@@ -38,13 +38,13 @@ describe("parseCatalog()", function () {
       namespace: "default",
       node: "here",
       addresses: ["127.0.1.2"],
-      runAs: new Set([0, 7]),
+      identity: { kind: "user", runAs: new Set([0, 7]) },
       injected: true,
       appPorts: [81, 8080],
       services: ["default/orders"],
     });
     expect(pods.get("u-2")).to.deep.include({
-      runAs: new Set([1000]),
+      identity: { kind: "user", runAs: new Set([1000]) },
       injected: false,
       appPorts: [1, 2],
       node: "far",
