@@ -1,3 +1,4 @@
+import type { AdminReply, AdminRoute } from "../common/admin-server.ts";
 import type { FallbackReason } from "../common/reasons.ts";
 import type {
   FallbacksReply,
@@ -37,8 +38,53 @@ type Scope = readonly CatalogPod[];
  * @param pod - UID of the pod whose socket it is; `undefined` for the node-wide one.
  */
 export function createRoutes(deps: RouteDeps, pod?: string): (path: string) => Reply | undefined {
+  const views = viewsOf(deps, pod);
+  return (path) => {
+    const view = views.get(path);
+    if (view === undefined) return undefined;
+    return { contentType: "application/json", body: JSON.stringify(view()) };
+  };
+}
+
+/** Views of the whole node that `shimmy top` asks for. */
+const ADMIN_VIEWS = ["/v1/health", "/v1/pods", "/v1/sessions", "/v1/streams", "/v1/fallbacks"];
+
+/**
+ * The paths of the agent's admin address: health, metrics and the table of the node. All of it is
+ * read-only and names pods, services and counts; no payload, no grant can be had from it.
+ */
+export function createAdminRoutes(
+  deps: RouteDeps,
+  { registry }: AgentMetrics,
+): Readonly<Record<string, AdminRoute>> {
+  const views = viewsOf(deps, undefined);
+  const routes = ADMIN_VIEWS.map((path): readonly [string, AdminRoute] => [
+    path,
+    () => ({ body: JSON.stringify(views.get(path)?.()) }),
+  ]);
+  return {
+    "/healthz": () => plain(200, "ok"),
+    // Degraded is ready: it serves from what was known before. One that knows nothing yet is not.
+    "/readyz": () => {
+      const { status, catalog } = deps.health();
+      if (catalog.error !== undefined && catalog.pods === 0) return plain(503, catalog.error);
+      return plain(200, status);
+    },
+    "/metrics": async () => ({
+      contentType: registry.contentType,
+      body: await registry.metrics(),
+    }),
+    ...Object.fromEntries(routes),
+  };
+}
+
+function plain(status: number, text: string): AdminReply {
+  return { status, contentType: "text/plain; charset=utf-8", body: `${text}\n` };
+}
+
+function viewsOf(deps: RouteDeps, pod: string | undefined): ReadonlyMap<string, () => unknown> {
   const scope = (): Scope => podsInScope(deps.catalog(), pod);
-  const views: ReadonlyMap<string, () => unknown> = new Map<string, () => unknown>([
+  return new Map<string, () => unknown>([
     ["/v1/health", deps.health],
     ["/v1/whoami", () => whoami(deps, pod)],
     ["/v1/pods", () => ({ pods: scope().map((each) => podReply(deps, each)) }) satisfies PodsReply],
@@ -47,11 +93,6 @@ export function createRoutes(deps: RouteDeps, pod?: string): (path: string) => R
     ["/v1/streams", () => streams(deps, scope())],
     ["/v1/fallbacks", () => fallbacks(deps, scope())],
   ]);
-  return (path) => {
-    const view = views.get(path);
-    if (view === undefined) return undefined;
-    return { contentType: "application/json", body: JSON.stringify(view()) };
-  };
 }
 
 /** The same routes and `/metrics`. */
@@ -105,8 +146,8 @@ function peers(deps: RouteDeps, scope: Scope): PeersReply {
 }
 
 function peerReply(pod: CatalogPod, peer: CatalogPod, catalog: Catalog): PeerReply {
-  const outward = judge(pod, peer, catalog);
-  const inward = judge(peer, pod, catalog);
+  const outward = judge({ client: pod, server: peer }, catalog, "new");
+  const inward = judge({ client: peer, server: pod }, catalog, "new");
   const common = {
     pod: pod.uid,
     peer: identityOf(peer),

@@ -13,7 +13,7 @@ import type {
 import { Broker } from "../../../agent/broker.ts";
 import { addAgentGauges, createAgentMetrics } from "../../../agent/metrics.ts";
 import { DEFAULT_QUOTAS } from "../../../agent/quotas.ts";
-import { createRoutes, withMetrics, type RouteDeps } from "../../../agent/routes.ts";
+import { createAdminRoutes, createRoutes, withMetrics, type RouteDeps } from "../../../agent/routes.ts";
 import { FALLBACK_REASONS } from "../../../common/reasons.ts";
 import { catalogOf, FakeClock, FakeMember, FakeNative, silentLog } from "./fakes.ts";
 import { expectDocumented, OPENAPI } from "./openapi.ts";
@@ -180,6 +180,52 @@ describe("createRoutes()", function () {
     ]);
     expect((get("/v1/fallbacks", "default.c") as FallbacksReply).fallbacks).to.deep.equal([]);
   });
+});
+
+describe("createAdminRoutes()", function () {
+  const broker = new Broker(CATALOG, {
+    native: new FakeNative(),
+    clock: new FakeClock(),
+    quotas: DEFAULT_QUOTAS,
+    metrics: createAgentMetrics(),
+    log: silentLog(),
+  });
+
+  function routesWith(health: HealthReply): ReturnType<typeof createAdminRoutes> {
+    const deps = { broker, catalog: () => CATALOG, health: () => health, reportOf: () => REPORT };
+    return createAdminRoutes(deps, createAgentMetrics());
+  }
+
+  after(function () {
+    broker.stop();
+  });
+
+  it("should answer the views of the node as the node-wide socket does", async function () {
+    const routes = routesWith(HEALTH);
+    const views = Object.keys(routes).filter((path) => path.startsWith("/v1/"));
+    expect(views).to.have.length(5);
+    for (const path of views) {
+      const reply = await routes[path]?.(new URLSearchParams());
+      expectDocumented(path, JSON.parse(reply?.body ?? ""));
+    }
+  });
+
+  it("should not tell who may reach whom, which is for pods and operators", function () {
+    expect(routesWith(HEALTH)).to.not.have.any.keys("/v1/peers", "/v1/whoami");
+  });
+
+  for (const [what, change, status] of [
+    ["serves", { error: undefined }, 200],
+    ["serves from an old state", {}, 200],
+    ["knows nothing yet", { pods: 0 }, 503],
+  ] as const) {
+    it(`should answer /readyz with ${status} when it ${what}`, async function () {
+      const { error, ...catalog } = { ...HEALTH.catalog, ...change };
+      const health = { ...HEALTH, catalog: error === undefined ? catalog : { ...catalog, error } };
+      const reply = await routesWith(health)["/readyz"]?.(new URLSearchParams());
+      expect(reply?.status ?? 200).to.equal(status);
+    });
+  }
 });
 
 describe("docs/reference/agent-api.openapi.yaml", function () {
