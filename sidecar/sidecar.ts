@@ -22,7 +22,7 @@ export interface SidecarDeps {
   readonly resolve: (host: string) => Promise<readonly string[]>;
 }
 
-/** How long a sidecar waits for its agent before it is ready without one. */
+/** How long a sidecar waits for its agent, and for what that says of upstreams, before it is ready without. */
 const AGENT_WAIT_MS = 2000;
 
 /**
@@ -88,8 +88,10 @@ export class Sidecar {
   /** Why it is not ready; `undefined` when it is. */
   get notReadyReason(): string | undefined {
     if (this.#isDraining) return "draining";
-    if (this.#identity === undefined && !this.#hasWaited) return "waiting for the agent";
-    return undefined;
+    if (this.#hasWaited) return undefined;
+    if (this.#identity === undefined) return "waiting for the agent";
+    // An application that is let start now would have its first connections refused.
+    return this.upstreams.unknown().length > 0 ? "waiting for endpoints" : undefined;
   }
 
   /**

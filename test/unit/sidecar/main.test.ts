@@ -4,6 +4,7 @@ import { join } from "node:path";
 
 import { expect } from "chai";
 
+import type { AgentMessage } from "../../../agent/api.ts";
 import { PACKAGE_ROOT } from "../../../common/version.ts";
 import { statusError } from "../../../shm-core/lib/status.ts";
 import { resolveSidecarConfig } from "../../../sidecar/env.ts";
@@ -27,6 +28,10 @@ import {
 } from "./fakes.ts";
 
 const EADDRINUSE = -98;
+const WEB_ENDPOINTS: AgentMessage = {
+  type: "endpoints",
+  services: [{ service: "default/web", ports: [], endpoints: [] }],
+};
 
 describe("runSidecar()", function () {
   let agentDir: string;
@@ -62,13 +67,17 @@ describe("runSidecar()", function () {
     return sidecar;
   }
 
-  /** Starts one with an agent that has said welcome. */
-  async function startWithAgent(env?: Record<string, string>): Promise<RunningSidecar> {
+  /** Starts one with an agent that has said welcome, and what else is given. */
+  async function startWithAgent(
+    env?: Record<string, string>,
+    messages: readonly AgentMessage[] = [WEB_ENDPOINTS],
+  ): Promise<RunningSidecar> {
     const socket = new FakeAgentSocket();
     native.socket = socket;
     const sidecar = await start(env);
     while (socket.sent.length === 0) await new Promise((resolve) => setImmediate(resolve));
     socket.receive(WELCOME);
+    for (const message of messages) socket.receive(message);
     return sidecar;
   }
 
@@ -80,13 +89,27 @@ describe("runSidecar()", function () {
     return (await (await fetchFrom(sidecar, path)).json()) as T;
   }
 
-  it("should be ready once the agent has said who it is", async function () {
+  it("should be ready once the agent has said who it is and where its upstreams are", async function () {
     const sidecar = await start();
     const early = await fetchFrom(sidecar, "/readyz");
     expect(early.status).to.equal(503);
     const expected: ReadyReply = { ready: false, reason: "waiting for the agent" };
     expect(await early.json()).to.deep.equal(expected);
     expect((await fetchFrom(sidecar, "/healthz")).status).to.equal(200);
+  });
+
+  it("should not be ready while connections to an upstream would be refused", async function () {
+    const sidecar = await startWithAgent({}, []);
+    const expected: ReadyReply = { ready: false, reason: "waiting for endpoints" };
+    expect(await read<ReadyReply>(sidecar, "/readyz")).to.deep.equal(expected);
+    native.socket?.receive(WEB_ENDPOINTS);
+    expect((await fetchFrom(sidecar, "/readyz")).status).to.equal(200);
+  });
+
+  it("should be ready after 2 s though the agent has not named the endpoints", async function () {
+    const sidecar = await startWithAgent({}, []);
+    clock.advance(2000);
+    expect((await fetchFrom(sidecar, "/readyz")).status).to.equal(200);
   });
 
   it("should be ready without an agent after 2 s, and say why upstreams are refused", async function () {
