@@ -5,7 +5,7 @@ import {
   MAX_MESSAGE_BYTES,
   MAX_SERVICES_PER_MESSAGE,
 } from "./api-limits.ts";
-import type { EndpointsMessage, ServiceEndpoints } from "./api.ts";
+import type { EndpointsMessage, ServiceEndpoint, ServiceEndpoints } from "./api.ts";
 
 /** Bytes left for the envelope of a message. */
 const ENVELOPE_BYTES = 64;
@@ -19,7 +19,7 @@ export function splitEndpoints(services: readonly ServiceEndpoints[]): Endpoints
   const messages: ServiceEndpoints[][] = [];
   let bytes = Number.POSITIVE_INFINITY;
   for (const part of services.flatMap(partsOf)) {
-    const length = Buffer.byteLength(JSON.stringify(part)) + 1;
+    const length = bytesOf(part);
     const current = messages.at(-1);
     if (
       current === undefined ||
@@ -71,15 +71,61 @@ export class EndpointsCollector {
   }
 }
 
+/**
+ * What a client of version 1 is told: it knows neither ports of single endpoints nor problems.
+ *
+ * An endpoint that does not serve every port at the target port of the service is left out, since it
+ * would be called at another's; one where some port has to go over TCP goes over TCP as a whole.
+ */
+export function toVersion1({ service, ports, endpoints }: ServiceEndpoints): ServiceEndpoints {
+  const isUsual = ({ ports: own }: ServiceEndpoint): boolean =>
+    own === undefined ||
+    ports.every(({ port, targetPort }) =>
+      own.some((each) => each.port === port && each.targetPort === targetPort),
+    );
+  return {
+    service,
+    ports,
+    endpoints: endpoints.filter(isUsual).map(({ ports: own = [], ...endpoint }) => {
+      const over = own.find(({ transport }) => transport === "tcp");
+      if (endpoint.transport === "tcp" || over?.reason === undefined) return endpoint;
+      return { ...endpoint, transport: "tcp", reason: over.reason };
+    }),
+  };
+}
+
 function partsOf(service: ServiceEndpoints): ServiceEndpoints[] {
-  const endpoints = service.endpoints.slice(0, MAX_ENDPOINTS_PER_SERVICE);
-  const parts: ServiceEndpoints[] = [];
-  for (let start = 0; start === 0 || start < endpoints.length; start += MAX_ENDPOINTS_PER_MESSAGE) {
-    const end = start + MAX_ENDPOINTS_PER_MESSAGE;
-    const part = { ...service, endpoints: endpoints.slice(start, end) };
-    parts.push(end < endpoints.length ? { ...part, more: true } : part);
+  const chunks = chunksOf(
+    service.endpoints.slice(0, MAX_ENDPOINTS_PER_SERVICE),
+    MAX_MESSAGE_BYTES - ENVELOPE_BYTES - bytesOf({ ...service, endpoints: [], more: true }),
+  );
+  return chunks.map((endpoints, index) => {
+    const part = { ...service, endpoints };
+    return index < chunks.length - 1 ? { ...part, more: true } : part;
+  });
+}
+
+/** Endpoints by parts, at least one, each within the bounds of a message. */
+function chunksOf(endpoints: readonly ServiceEndpoint[], maxBytes: number): ServiceEndpoint[][] {
+  let current: ServiceEndpoint[] = [];
+  const chunks = [current];
+  let bytes = 0;
+  for (const endpoint of endpoints) {
+    const length = bytesOf(endpoint);
+    if (current.length === MAX_ENDPOINTS_PER_MESSAGE || bytes + length > maxBytes) {
+      current = [];
+      chunks.push(current);
+      bytes = 0;
+    }
+    current.push(endpoint);
+    bytes += length;
   }
-  return parts;
+  return chunks;
+}
+
+/** Bytes that a value and the comma behind it take in a message. */
+function bytesOf(value: unknown): number {
+  return Buffer.byteLength(JSON.stringify(value)) + 1;
 }
 
 function misuse(message: string): ShimmyError {

@@ -1,6 +1,6 @@
 /**
  * Bounds of the agent's messages. A message at all its bounds still fits into one record:
- * test/unit/agent/api-parse.test.ts builds them.
+ * test/unit/agent/api-parse.test.ts builds them. `endpoints` alone is cut by its bytes as well.
  */
 
 /** Largest record of the message socket, in bytes; the native socket refuses more as well. */
@@ -21,6 +21,8 @@ export const MAX_SERVICE_PORTS = 64;
 export const MAX_SERVICES_PER_MESSAGE = 256;
 /** Endpoints of one service in one `endpoints` message. */
 export const MAX_ENDPOINTS_PER_MESSAGE = 64;
+/** Characters of the sentence that says why a service cannot be called. */
+export const MAX_PROBLEM_LENGTH = 512;
 /** Endpoints of one service over all messages. */
 export const MAX_ENDPOINTS_PER_SERVICE = 8192;
 /** Entries of `streams` in one report; a sidecar with more peers sums the rest up. */

@@ -6,6 +6,7 @@ import {
   MAX_APP_PORTS,
   MAX_ENDPOINTS_PER_MESSAGE,
   MAX_GRANTS,
+  MAX_PROBLEM_LENGTH,
   MAX_REPORTED_SESSIONS,
   MAX_REPORTED_STREAMS,
   MAX_SERVICE_PORTS,
@@ -74,6 +75,9 @@ const fallbackCounts = objectSchema(
   FALLBACK_REASONS,
 );
 
+const endpointPort = objectSchema({ port, targetPort: port, transport, reason: fallbackReason }, [
+  "reason",
+]);
 const endpoint = objectSchema(
   {
     pod: uid,
@@ -82,8 +86,9 @@ const endpoint = objectSchema(
     injected: { type: "boolean" },
     transport,
     reason: fallbackReason,
+    ports: arraySchema(endpointPort, MAX_SERVICE_PORTS),
   },
-  ["reason"],
+  ["reason", "ports"],
 );
 const serviceEndpoints = objectSchema(
   {
@@ -93,9 +98,10 @@ const serviceEndpoints = objectSchema(
       MAX_SERVICE_PORTS,
     ),
     endpoints: arraySchema(endpoint, MAX_ENDPOINTS_PER_MESSAGE),
+    problem: { type: "string", maxLength: MAX_PROBLEM_LENGTH },
     more: { const: true },
   },
-  ["more"],
+  ["problem", "more"],
 );
 
 /** Schema of each message a client sends, without its `type`. */

@@ -15,11 +15,16 @@ import type { ShimmyErrorCode } from "../common/errors.ts";
 import type { FallbackReason, SessionEndReason } from "../common/reasons.ts";
 
 export { encodeMessage, parseAgentMessage, parseClientMessage } from "./api-parse.ts";
-export { EndpointsCollector, splitEndpoints } from "./api-endpoints.ts";
+export { EndpointsCollector, splitEndpoints, toVersion1 } from "./api-endpoints.ts";
 export type * from "./api-rest.ts";
 
-/** Newest version of the messages this build speaks. */
-export const PROTOCOL_VERSION = 1;
+/**
+ * Newest version of the messages this build speaks.
+ *
+ *   1  endpoints of a service have the same target ports, and one transport each
+ *   2  {@link ServiceEndpoint.ports}, {@link ServiceEndpoints.problem}
+ */
+export const PROTOCOL_VERSION = 2;
 /** Oldest version of the messages this build speaks. */
 export const MIN_PROTOCOL_VERSION = 1;
 
@@ -157,12 +162,23 @@ export interface ServicePort {
   /** Empty when the service does not name it. */
   readonly name: string;
   readonly port: number;
+  /** Of the endpoints that do not say otherwise. */
   readonly targetPort: number;
+}
+
+/** One port of a service at one endpoint. */
+export interface EndpointPort {
+  /** Port of the service. */
+  readonly port: number;
+  readonly targetPort: number;
+  readonly transport: Transport;
+  /** Present exactly when `transport` is `tcp`. */
+  readonly reason?: FallbackReason;
 }
 
 /** One pod behind a service, and how the watching pod is to reach it. */
 export interface ServiceEndpoint {
-  /** UID. */
+  /** UID; of what is no pod, something else that tells it from others. */
   readonly pod: string;
   readonly address: string;
   readonly node: string;
@@ -170,6 +186,11 @@ export interface ServiceEndpoint {
   readonly transport: Transport;
   /** Present exactly when `transport` is `tcp`. */
   readonly reason?: FallbackReason;
+  /**
+   * The ports of the service that can be called here, when they are not all of them or do not all
+   * have its target port and this endpoint's transport. Not sent in version 1.
+   */
+  readonly ports?: readonly EndpointPort[];
 }
 
 /** A service with all its endpoints; one that does not exist has neither ports nor endpoints. */
@@ -177,6 +198,8 @@ export interface ServiceEndpoints {
   readonly service: string;
   readonly ports: readonly ServicePort[];
   readonly endpoints: readonly ServiceEndpoint[];
+  /** Why nothing can be called, in a sentence, where that is known. Not sent in version 1. */
+  readonly problem?: string;
   /** Further endpoints of this service follow in the next message. See {@link EndpointsCollector}. */
   readonly more?: true;
 }

@@ -166,7 +166,7 @@ export class Broker {
     if (client === undefined || server === undefined) {
       return ["peer_not_injected", `no pod with uid ${target} is known`];
     }
-    const { reason } = judge(client, server, this.#registry.catalog);
+    const { reason } = judge({ client, server }, this.#registry.catalog, "new");
     if (reason !== undefined) return [reason, `nothing of pod ${target} may be called`];
     if (this.#answerWithExisting(member, request, target)) return undefined;
     return this.#introduce(member, request, { client, server });

@@ -4,8 +4,9 @@ import { basename, dirname } from "node:path";
 
 import { messageOf, ShimmyError, toShimmyError } from "../common/errors.ts";
 import type { Logger } from "../common/log.ts";
-import { parseCatalog, type Catalog, type CatalogDefaults } from "./catalog.ts";
+import type { Catalog } from "./catalog.ts";
 import type { CatalogSource } from "./catalog-source.ts";
+import { parseCatalog, type CatalogDefaults } from "./parse-catalog.ts";
 import type { Clock } from "../common/clock.ts";
 
 /** What a {@link FileCatalogSource} works with. */

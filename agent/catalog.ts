@@ -1,16 +1,5 @@
-import { LineCounter, parseDocument, type Document } from "yaml";
-
-import { messageOf, ShimmyError } from "../common/errors.ts";
-import { didYouMean } from "../common/suggest.ts";
-import type { PodIdentity, ServicePort } from "./api.ts";
-import {
-  checkCatalogShape,
-  type CatalogFile,
-  type CatalogFilePod,
-  type CatalogFileRule,
-  type CatalogFileService,
-  type CatalogProblem,
-} from "./catalog-schema.ts";
+import type { Grant, PodIdentity, ServicePort } from "./api.ts";
+import type { ConnectionRules } from "./catalog-rules.ts";
 
 /** How the kernel's word about a process tells that it belongs to a pod. */
 export type ProcessIdentity =
@@ -30,45 +19,57 @@ export interface CatalogPod extends PodIdentity {
   readonly appPorts: readonly number[];
   /** Services it backs, as `namespace/name`, sorted. */
   readonly services: readonly string[];
+  /** What may be called of it, if policy allows; sorted by service and port. */
+  readonly backings: readonly Backing[];
 }
 
-/** A service and the UIDs of the pods behind it. */
+/** A target port of a pod that ports of a service lead to. */
+export interface Backing extends Grant {
+  /** Those ports of the service. */
+  readonly servicePorts: readonly Pick<ServicePort, "name" | "port">[];
+}
+
+/** One endpoint of a service. */
+export interface CatalogEndpoint {
+  /** UID of a pod; what tells it from others when it is none that is known. */
+  readonly pod: string;
+  /** Whether `pod` is in the catalog and is what is reached at `address`. */
+  readonly isKnown: boolean;
+  readonly address: string;
+  readonly node: string;
+  /** Target ports by port of the service; one that is not in it cannot be called here. */
+  readonly ports: ReadonlyMap<number, number>;
+}
+
+/** A service and what is behind it. */
 export interface CatalogService {
   /** `namespace/name`. */
   readonly key: string;
   readonly namespace: string;
+  /** With the target port that most endpoints have. */
   readonly ports: readonly ServicePort[];
-  readonly pods: readonly string[];
+  readonly endpoints: readonly CatalogEndpoint[];
+  /** Whether each client is to stay with one endpoint. */
+  readonly isSticky: boolean;
+  /** Why there is nothing to call, when more can be said than that there are no endpoints. */
+  readonly problem?: string;
 }
 
-/** What is known of pods and services: immutable; a change makes a new one. */
+/** Services by `namespace/name`. */
+export type ServiceLookup = Pick<ReadonlyMap<string, CatalogService>, "get" | "size">;
+
+/**
+ * What is known of pods and services. A change makes a new one; a pod, service or set of rules that
+ * did not change is the same object in both.
+ */
 export interface Catalog {
   /** The node this agent serves. */
   readonly node: string;
   /** By UID. */
   readonly pods: ReadonlyMap<string, CatalogPod>;
-  /** By `namespace/name`. */
-  readonly services: ReadonlyMap<string, CatalogService>;
-  /** Connections across namespaces that are granted; see {@link ruleKey}. */
-  readonly connections: ReadonlySet<string>;
-  /** Connections that are denied; see {@link ruleKey}. */
-  readonly deny: ReadonlySet<string>;
-}
-
-/** What a catalog file leaves out. */
-export interface CatalogDefaults {
-  readonly node: string;
-  /** The agent's own user. */
-  readonly uid: number;
-}
-
-const DEFAULT_NAMESPACE = "default";
-/** Problems named in one error; a file with more is wrong as a whole. */
-const MAX_PROBLEMS = 10;
-
-/** How a rule is looked up: from a pod's UID to a service. */
-export function ruleKey(podUid: string, service: string): string {
-  return `${podUid} ${service}`;
+  /** One that nobody has asked for yet may be looked up in what is known by then. */
+  readonly services: ServiceLookup;
+  readonly rules: ConnectionRules;
 }
 
 /** What a pod is told of another. */
@@ -81,227 +82,22 @@ export function keyOf({ namespace, name }: { namespace: string; name: string }):
   return `${namespace}/${name}`;
 }
 
-/**
- * Reads a catalog.
- *
- * @param file - Name for messages.
- * @throws {@link ShimmyError} `SHIMMY_ERR_CATALOG_INVALID` that names line, path and value of each
- * of the first ten problems.
- */
-export function parseCatalog(text: string, file: string, defaults: CatalogDefaults): Catalog {
-  const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines });
-  const value = toValue(document, file);
-  const problems = checkCatalogShape(value);
-  if (problems.length > 0) throw refuse(file, problems, { document, lines });
-  const builder = new CatalogBuilder(value as CatalogFile, defaults);
-  const catalog = builder.build();
-  if (builder.problems.length > 0) throw refuse(file, builder.problems, { document, lines });
-  return catalog;
+/** The target ports of one service, each once, with the service's ports that lead to it. */
+export function backingsOf(service: string, ports: readonly ServicePort[]): Backing[] {
+  const byTarget = Map.groupBy(ports, ({ targetPort }) => targetPort);
+  return [...byTarget].map(([port, servicePorts]) => ({
+    service,
+    port,
+    servicePorts: servicePorts.map(({ name, port: number }) => ({ name, port: number })),
+  }));
 }
 
-function toValue(document: Document, file: string): unknown {
-  try {
-    const [broken] = document.errors;
-    if (broken !== undefined) throw broken;
-    // Aliases that multiply would fill the memory.
-    return document.toJS({ maxAliasCount: 100 });
-  } catch (err) {
-    const message = messageOf(err).split("\n", 1)[0] ?? "not YAML";
-    throw new ShimmyError("SHIMMY_ERR_CATALOG_INVALID", `${file}: ${message}`, { cause: err });
-  }
+/** The order of {@link CatalogPod.backings}. */
+export function sortBackings(backings: readonly Backing[]): Backing[] {
+  return backings.toSorted((a, b) => compare(a.service, b.service) || a.port - b.port);
 }
 
-/** Resolves names and defaults of a file of the right shape; collects what does not fit. */
-class CatalogBuilder {
-  readonly problems: CatalogProblem[] = [];
-  readonly #file: CatalogFile;
-  readonly #defaults: CatalogDefaults;
-  readonly #uidByKey = new Map<string, string>();
-  readonly #serviceKeys = new Set<string>();
-
-  constructor(file: CatalogFile, defaults: CatalogDefaults) {
-    this.#file = file;
-    this.#defaults = defaults;
-  }
-
-  build(): Catalog {
-    const { pods, services = [], connections = [], deny = [] } = this.#file;
-    const node = this.#file.node ?? this.#defaults.node;
-    pods.forEach((pod, index) => {
-      this.#claimPod(pod, index);
-    });
-    const resolved = services.map((service, index) => this.#service(service, index));
-    return {
-      node,
-      pods: new Map(pods.map((pod) => [uidOf(pod), this.#pod(pod, node, resolved)])),
-      services: new Map(resolved.map((service) => [service.key, service])),
-      connections: this.#rules(connections, "connections"),
-      deny: this.#rules(deny, "deny"),
-    };
-  }
-
-  #claimPod(pod: CatalogFilePod, index: number): void {
-    const key = keyOf(withNamespace(pod));
-    const uid = uidOf(pod);
-    if (this.#uidByKey.has(key))
-      this.#refuse(["pods", index, "name"], `pod "${key}" is listed twice`);
-    if ([...this.#uidByKey.values()].includes(uid)) {
-      this.#refuse(["pods", index], `uid "${uid}" is that of another pod`);
-    }
-    this.#uidByKey.set(key, uid);
-  }
-
-  #service(service: CatalogFileService, index: number): CatalogService {
-    const { namespace, name } = withNamespace(service);
-    const key = keyOf({ namespace, name });
-    if (this.#serviceKeys.has(key)) {
-      this.#refuse(["services", index, "name"], `service "${key}" is listed twice`);
-    }
-    this.#serviceKeys.add(key);
-    const pods = service.pods.map((reference, position) => {
-      const path = ["services", index, "pods", position];
-      return this.#resolve(reference, { known: this.#uidByKey, kind: "pod", namespace, path });
-    });
-    const ports = service.ports.map((port) => ({
-      name: port.name ?? "",
-      port: port.port,
-      targetPort: port.targetPort ?? port.port,
-    }));
-    this.#checkPorts(ports, index);
-    return { key, namespace, ports, pods: [...new Set(pods)] };
-  }
-
-  #checkPorts(ports: readonly ServicePort[], index: number): void {
-    const seen = new Set<number | string>();
-    ports.forEach(({ name, port }, position) => {
-      const path = ["services", index, "ports", position];
-      if (seen.has(port)) this.#refuse(path, `port ${port} is listed twice`);
-      if (name !== "" && seen.has(name)) this.#refuse(path, `port name "${name}" is listed twice`);
-      // https://kubernetes.io/docs/concepts/services-networking/service/#multi-port-services
-      if (name === "" && ports.length > 1)
-        this.#refuse(path, "needs a name: the service has several ports");
-      seen.add(port).add(name);
-    });
-  }
-
-  #pod(pod: CatalogFilePod, node: string, services: readonly CatalogService[]): CatalogPod {
-    const uid = uidOf(pod);
-    const backed = services.filter(({ pods }) => pods.includes(uid));
-    const targetPorts = backed.flatMap(({ ports }) => ports.map(({ targetPort }) => targetPort));
-    return {
-      ...withNamespace(pod),
-      uid,
-      node: pod.node ?? node,
-      address: pod.address,
-      addresses: [pod.address],
-      identity: { kind: "user", runAs: new Set(pod.runAs ?? [this.#defaults.uid]) },
-      injected: pod.injected ?? true,
-      appPorts: [...new Set(pod.ports ?? targetPorts)].sort((a, b) => a - b),
-      services: backed.map(({ key }) => key).sort(),
-    };
-  }
-
-  #rules(rules: readonly CatalogFileRule[], list: string): Set<string> {
-    const namespace = DEFAULT_NAMESPACE;
-    const services = new Map([...this.#serviceKeys].map((key) => [key, key]));
-    return new Set(
-      rules.map(({ from, to }, index) =>
-        ruleKey(
-          this.#resolve(from, {
-            known: this.#uidByKey,
-            kind: "pod",
-            namespace,
-            path: [list, index, "from"],
-          }),
-          this.#resolve(to, {
-            known: services,
-            kind: "service",
-            namespace,
-            path: [list, index, "to"],
-          }),
-        ),
-      ),
-    );
-  }
-
-  /** Looks a reference up, in `namespace` when it names none. */
-  #resolve(
-    reference: string,
-    {
-      known,
-      kind,
-      namespace,
-      path,
-    }: {
-      known: ReadonlyMap<string, string>;
-      kind: string;
-      namespace: string;
-      path: readonly (string | number)[];
-    },
-  ): string {
-    const key = reference.includes("/") ? reference : `${namespace}/${reference}`;
-    const found = known.get(key);
-    if (found !== undefined) return found;
-    this.#refuse(path, `no ${kind} "${key}"${didYouMean(key, known.keys())}`);
-    return key;
-  }
-
-  #refuse(path: readonly (string | number)[], message: string): void {
-    this.problems.push({ path, message });
-  }
-}
-
-function withNamespace({
-  namespace = DEFAULT_NAMESPACE,
-  name,
-}: {
-  namespace?: string;
-  name: string;
-}): {
-  namespace: string;
-  name: string;
-} {
-  return { namespace, name };
-}
-
-function uidOf(pod: CatalogFilePod): string {
-  const { namespace, name } = withNamespace(pod);
-  return pod.uid ?? `${namespace}.${name}`;
-}
-
-function refuse(
-  file: string,
-  problems: readonly CatalogProblem[],
-  { document, lines }: { document: Document; lines: LineCounter },
-): ShimmyError {
-  const shown = problems.slice(0, MAX_PROBLEMS).map(({ path, message }) => {
-    const place = path.length === 0 ? "" : `${formatPath(path)}: `;
-    return `${file}:${lineOf(path, document, lines)}: ${place}${message}`;
-  });
-  const rest = problems.length - shown.length;
-  if (rest > 0) shown.push(`and ${rest} more`);
-  return new ShimmyError("SHIMMY_ERR_CATALOG_INVALID", shown.join("; "));
-}
-
-/** `pods[0].ports[1]`. */
-function formatPath(path: readonly (string | number)[]): string {
-  return path
-    .map((step) => (typeof step === "number" ? `[${step}]` : `.${step}`))
-    .join("")
-    .replace(/^\./, "");
-}
-
-/** The line of a path, or of the nearest part of it that is in the file. */
-function lineOf(
-  path: readonly (string | number)[],
-  document: Document,
-  lines: LineCounter,
-): number {
-  for (let length = path.length; length > 0; length--) {
-    const node = document.getIn(path.slice(0, length), true);
-    const offset = (node as { range?: readonly number[] | null } | undefined)?.range?.[0];
-    if (offset !== undefined) return lines.linePos(offset).line;
-  }
-  return 1;
+function compare(a: string, b: string): number {
+  if (a === b) return 0;
+  return a < b ? -1 : 1;
 }

@@ -7,17 +7,17 @@ import {
   parseClientMessage,
   PROTOCOL_VERSION,
   splitEndpoints,
+  toVersion1,
   type AgentMessage,
   type ClientMessage,
   type HelloMessage,
   type ReportMessage,
-  type ServiceEndpoints,
 } from "./api.ts";
 import { attest } from "./attestation.ts";
 import type { Broker, BrokerMember } from "./broker.ts";
 import { identityOf, keyOf, type Catalog, type CatalogPod } from "./catalog.ts";
 import type { Clock } from "../common/clock.ts";
-import { endpointsFor } from "./endpoints.ts";
+import { EndpointsView } from "./endpoints-view.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import type { AgentNative, Fd, MessageSocket } from "./native.ts";
 import type { TokenBucket } from "./quotas.ts";
@@ -71,7 +71,7 @@ export class Client implements BrokerMember {
   readonly #socket: MessageSocket;
   readonly #deps: ClientDeps;
   readonly #log: Logger;
-  readonly #sentEndpoints = new Map<string, string>();
+  readonly #endpoints = new EndpointsView();
   #cancelTimer: () => void = () => undefined;
   #agreed: Agreed | undefined;
   #sentWelcome = "";
@@ -142,7 +142,7 @@ export class Client implements BrokerMember {
       const pod = this.#self();
       this.#attest(pod);
       this.#welcome(pod, version);
-      this.#pushEndpoints(pod, [...this.#sentEndpoints.keys()]);
+      this.#pushEndpoints(pod, version);
     });
   }
 
@@ -208,7 +208,8 @@ export class Client implements BrokerMember {
     if (this.#agreed === undefined) throw misuse(`${message.type} message before hello`);
     switch (message.type) {
       case "watch":
-        this.#watch(message.services);
+        this.#endpoints.watch(message.services);
+        this.#pushEndpoints(this.#self(), this.#agreed.version);
         break;
       case "openSession":
         this.#deps.broker.open(this, message.request, message.pod);
@@ -268,22 +269,11 @@ export class Client implements BrokerMember {
     this.send(message);
   }
 
-  #watch(services: readonly string[]): void {
-    this.#sentEndpoints.clear();
-    this.#pushEndpoints(this.#self(), services);
-  }
-
-  /** Sends those of `services` whose endpoints the client does not have yet. */
-  #pushEndpoints(pod: CatalogPod, services: readonly string[]): void {
-    const changed: ServiceEndpoints[] = [];
-    for (const key of new Set(services)) {
-      const service = endpointsFor(pod, key, this.#deps.catalog());
-      const text = JSON.stringify(service);
-      if (this.#sentEndpoints.get(key) === text) continue;
-      this.#sentEndpoints.set(key, text);
-      changed.push(service);
-    }
-    for (const message of splitEndpoints(changed)) this.send(message);
+  /** Sends the watched services whose endpoints the client does not have yet. */
+  #pushEndpoints(pod: CatalogPod, version: number): void {
+    const changed = this.#endpoints.changes(pod, this.#deps.catalog());
+    const told = version < 2 ? changed.map(toVersion1) : changed;
+    for (const message of splitEndpoints(told)) this.send(message);
   }
 
   #self(): CatalogPod {
@@ -338,7 +328,7 @@ export class Client implements BrokerMember {
   #finish(): void {
     this.#isEnded = true;
     this.#cancelTimer();
-    this.#sentEndpoints.clear();
+    this.#endpoints.watch([]);
     if (this.#agreed !== undefined) this.#deps.broker.leave(this);
   }
 }

@@ -1,31 +1,55 @@
 import type { FallbackReason } from "../common/reasons.ts";
 import type { Grant } from "./api.ts";
 import { MAX_GRANTS } from "./api-limits.ts";
-import { ruleKey, type Catalog, type CatalogPod, type CatalogService } from "./catalog.ts";
+import type { Catalog } from "./catalog.ts";
+import type { Connection } from "./catalog-rules.ts";
 
-/** May `client` open connections to `server` as a backend of `service`? */
-export interface Question {
-  readonly client: CatalogPod;
-  readonly server: CatalogPod;
-  readonly service: CatalogService;
+/**
+ * What an answer is for.
+ *
+ *   new   a stream or session that does not exist yet
+ *   held  a session that exists: what is switched off, or cannot be looked up just now, is no reason
+ *         to take it away
+ */
+export type Purpose = "new" | "held";
+
+/** May `client` open connections to `server` as a backend of a service? */
+export interface Question extends Connection {
   readonly catalog: Catalog;
 }
 
-type Check = (question: Question) => FallbackReason | undefined;
+interface Check {
+  readonly isForNewOnly?: true;
+  readonly reason: (question: Question) => FallbackReason | undefined;
+}
 
 /** Run in this order; the first reason wins. docs/reference/reasons.md explains them to users. */
 const CHECKS: readonly Check[] = [
   // A pod that calls itself needs nobody in between; its sidecar would be both ends of a session.
-  ({ client, server }) => (client.uid === server.uid ? "disabled" : undefined),
-  ({ client, server }) => (client.injected && server.injected ? undefined : "peer_not_injected"),
-  ({ client, service, catalog }) =>
-    catalog.deny.has(ruleKey(client.uid, service.key)) ? "policy_denied" : undefined,
-  ({ client, service, catalog }) =>
-    client.namespace === service.namespace ||
-    catalog.connections.has(ruleKey(client.uid, service.key))
-      ? undefined
-      : "policy_denied",
-  ({ client, server }) => (client.node === server.node ? undefined : "other_node_no_fabric"),
+  { reason: ({ client, server }) => (client.uid === server.uid ? "disabled" : undefined) },
+  {
+    reason: ({ client, server }) =>
+      client.injected && server.injected ? undefined : "peer_not_injected",
+  },
+  {
+    isForNewOnly: true,
+    reason: ({ client, server, catalog: { rules } }) =>
+      rules.isOff(client) || rules.isOff(server) ? "disabled" : undefined,
+  },
+  { reason: (question) => question.catalog.rules.check(question) },
+  {
+    reason: ({ client, server }) =>
+      client.node === server.node ? undefined : "other_node_no_fabric",
+  },
+  {
+    isForNewOnly: true,
+    reason: ({ catalog }) => (catalog.rules.isStale ? "policy_unknown" : undefined),
+  },
+  // Its sidecar delivers to these ports only; asking it for another would cost a round trip.
+  {
+    reason: ({ server, backing }) =>
+      server.appPorts.includes(backing.port) ? undefined : "peer_refused",
+  },
 ];
 
 /**
@@ -33,10 +57,11 @@ const CHECKS: readonly Check[] = [
  *
  * @returns Why it goes over TCP, or `undefined` when it may use shared memory.
  */
-export function decide(question: Question): FallbackReason | undefined {
-  for (const check of CHECKS) {
-    const reason = check(question);
-    if (reason !== undefined) return reason;
+export function decide(question: Question, purpose: Purpose): FallbackReason | undefined {
+  for (const { isForNewOnly = false, reason } of CHECKS) {
+    if (isForNewOnly && purpose === "held") continue;
+    const found = reason(question);
+    if (found !== undefined) return found;
   }
   return undefined;
 }
@@ -50,15 +75,17 @@ export interface Verdict {
 }
 
 /** Decides what `client` may open at `server`, over all the services that `server` backs. */
-export function judge(client: CatalogPod, server: CatalogPod, catalog: Catalog): Verdict {
+export function judge(
+  { client, server }: Pick<Connection, "client" | "server">,
+  catalog: Catalog,
+  purpose: Purpose,
+): Verdict {
   const grants: Grant[] = [];
   let firstReason: FallbackReason | undefined;
-  for (const key of server.services) {
-    const service = catalog.services.get(key);
-    if (service === undefined) continue;
-    const reason = decide({ client, server, service, catalog });
+  for (const backing of server.backings) {
+    const reason = decide({ client, server, backing, catalog }, purpose);
     firstReason ??= reason;
-    if (reason === undefined) grants.push(...grantsOf(service));
+    if (reason === undefined) grants.push({ service: backing.service, port: backing.port });
   }
   if (grants.length > 0) return { grants: grants.slice(0, MAX_GRANTS) };
   // A pod behind no service is one that nothing allows to be called.
@@ -88,11 +115,6 @@ export function lostGrants(before: readonly Grant[], after: readonly Grant[]): G
 /** Both lists, each grant once. */
 export function joinGrants(left: readonly Grant[], right: readonly Grant[]): Grant[] {
   return [...left, ...withoutGrants(right, left)];
-}
-
-function grantsOf({ key, ports }: CatalogService): Grant[] {
-  const targetPorts = [...new Set(ports.map(({ targetPort }) => targetPort))];
-  return targetPorts.sort((a, b) => a - b).map((port) => ({ service: key, port }));
 }
 
 function grantKey({ service, port }: Grant): string {

@@ -5,7 +5,7 @@ import { REVOKE_GRACE_MS, type AgentMessage } from "./api.ts";
 import { identityOf, type Catalog, type CatalogPod } from "./catalog.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import type { AgentNative } from "./native.ts";
-import { joinGrants, judge, withoutGrants } from "./policy.ts";
+import { joinGrants, judge, withoutGrants, type Verdict } from "./policy.ts";
 import { SessionTable } from "./session-table.ts";
 import { NO_GRANTS, type Session, type SessionGrants } from "./session.ts";
 
@@ -63,8 +63,8 @@ export class SessionRegistry {
     const responder = this.#catalog.pods.get(pair.responder);
     if (initiator === undefined || responder === undefined) return NO_GRANTS;
     return {
-      accept: judge(responder, initiator, this.#catalog).grants,
-      connect: judge(initiator, responder, this.#catalog).grants,
+      accept: this.#grants(responder, initiator),
+      connect: this.#grants(initiator, responder),
     };
   }
 
@@ -119,6 +119,10 @@ export class SessionRegistry {
       this.#deps.metrics.sessionEnds.inc({ reason: "peer_gone" });
       this.close(session);
     }
+  }
+
+  #grants(client: CatalogPod, server: CatalogPod): Verdict["grants"] {
+    return judge({ client, server }, this.#catalog, "held").grants;
   }
 
   #judgeAgain(session: Session): void {

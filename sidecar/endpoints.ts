@@ -36,15 +36,19 @@ export function buildTable(
   service: ServiceEndpoints,
   cap: TransportCap,
 ): UpstreamTable {
+  const { problem } = service;
   const port = choosePort(upstream, service.ports);
-  if (typeof port === "string") return emptyTable(upstream, port);
+  if (typeof port === "string") {
+    const isMissing = service.ports.length === 0;
+    return emptyTable(upstream, isMissing ? (problem ?? port) : port);
+  }
   const isCapped = lowerCap(cap, upstream.transport) === "tcp";
-  const endpoints = service.endpoints.map((endpoint) =>
-    toRelayEndpoint(endpoint, port.targetPort, isCapped),
+  const endpoints = service.endpoints.flatMap((endpoint) =>
+    toRelayEndpoints(endpoint, port, isCapped),
   );
   const table = { service: upstream.service, port: port.port, endpoints };
   if (endpoints.length > 0) return { table };
-  return { table, problem: `service ${upstream.service} has no pods` };
+  return { table, problem: problem ?? `service ${upstream.service} has no pods` };
 }
 
 /** The table that calls a Service by its address, for when no agent can name its pods. */
@@ -63,16 +67,23 @@ export function addressTable(
   return { table: { service, port, endpoints } };
 }
 
-function toRelayEndpoint(
-  { pod, address, transport, reason }: ServiceEndpoint,
-  port: number,
+/** @returns Nothing for an endpoint that does not serve the port. */
+function toRelayEndpoints(
+  endpoint: ServiceEndpoint,
+  { port, targetPort }: ServicePort,
   isCapped: boolean,
-): RelayEndpoint {
-  const common = { pod, address, port };
-  if (isCapped) return { ...common, transport: "tcp", reason: "disabled" };
-  if (transport === "shm") return { ...common, transport };
+): RelayEndpoint[] {
+  const { pod, address, ports } = endpoint;
+  const way =
+    ports === undefined
+      ? { ...endpoint, targetPort }
+      : ports.find((candidate) => candidate.port === port);
+  if (way === undefined) return [];
+  const common = { pod, address, port: way.targetPort };
+  if (isCapped) return [{ ...common, transport: "tcp", reason: "disabled" }];
+  if (way.transport === "shm") return [{ ...common, transport: "shm" }];
   // The agent gives a reason with every `tcp`; one that does not has not said that policy allows it.
-  return { ...common, transport, reason: reason ?? "policy_unknown" };
+  return [{ ...common, transport: "tcp", reason: way.reason ?? "policy_unknown" }];
 }
 
 /** @returns The port, or why there is none to choose. */

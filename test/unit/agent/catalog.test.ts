@@ -1,6 +1,8 @@
 import { expect } from "chai";
 
-import { parseCatalog, ruleKey, type Catalog } from "../../../agent/catalog.ts";
+import type { Catalog } from "../../../agent/catalog.ts";
+import { FileRules, ruleKey } from "../../../agent/catalog-rules.ts";
+import { parseCatalog } from "../../../agent/parse-catalog.ts";
 import { ShimmyError } from "../../../common/errors.ts";
 
 const DEFAULTS = { node: "here", uid: 1000 };
@@ -42,6 +44,10 @@ describe("parseCatalog()", function () {
       injected: true,
       appPorts: [81, 8080],
       services: ["default/orders"],
+      backings: [
+        { service: "default/orders", port: 81, servicePorts: [{ name: "admin", port: 81 }] },
+        { service: "default/orders", port: 8080, servicePorts: [{ name: "http", port: 80 }] },
+      ],
     });
     expect(pods.get("u-2")).to.deep.include({
       identity: { kind: "user", runAs: new Set([1000]) },
@@ -49,6 +55,10 @@ describe("parseCatalog()", function () {
       appPorts: [1, 2],
       node: "far",
     });
+    const ports = new Map([
+      [80, 8080],
+      [81, 81],
+    ]);
     expect(services.get("default/orders")).to.deep.equal({
       key: "default/orders",
       namespace: "default",
@@ -56,12 +66,18 @@ describe("parseCatalog()", function () {
         { name: "http", port: 80, targetPort: 8080 },
         { name: "admin", port: 81, targetPort: 81 },
       ],
-      pods: ["default.web-1", "u-2"],
+      endpoints: [
+        { pod: "default.web-1", isKnown: true, address: "127.0.1.2", node: "here", ports },
+        { pod: "u-2", isKnown: true, address: "::1", node: "far", ports },
+      ],
+      isSticky: false,
     });
   });
 
   it("should resolve rules to the pod's uid and the service", function () {
-    const { connections, deny } = parse(GOOD);
+    const { rules } = parse(GOOD);
+    if (!(rules instanceof FileRules)) throw new Error("other rules");
+    const { connections, deny } = rules;
     expect([...connections]).to.deep.equal([ruleKey("u-2", "default/orders")]);
     expect([...deny]).to.deep.equal([ruleKey("default.web-1", "default/orders")]);
   });

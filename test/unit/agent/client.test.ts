@@ -1,7 +1,12 @@
 import { expect } from "chai";
 import fc from "fast-check";
 
-import { encodeMessage, HELLO_TIMEOUT_MS, type ClientMessage } from "../../../agent/api.ts";
+import {
+  encodeMessage,
+  HELLO_TIMEOUT_MS,
+  PROTOCOL_VERSION,
+  type ClientMessage,
+} from "../../../agent/api.ts";
 import { Broker } from "../../../agent/broker.ts";
 import type { Catalog } from "../../../agent/catalog.ts";
 import { Client } from "../../../agent/client.ts";
@@ -128,8 +133,8 @@ describe("Client", function () {
 
     it("should be answered with our version by one that speaks a newer", function () {
       const socket = connect("b");
-      socket.deliver({ ...hello("b"), version: 2 } as ClientMessage);
-      expect(socket.last).to.include({ type: "welcome", version: 1 });
+      socket.deliver({ ...hello("b"), version: PROTOCOL_VERSION + 1 } as ClientMessage);
+      expect(socket.last).to.include({ type: "welcome", version: PROTOCOL_VERSION });
     });
 
     it("should end one that speaks only versions we do not", function () {

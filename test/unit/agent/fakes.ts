@@ -2,7 +2,8 @@ import { createLogger, type Logger } from "../../../common/log.ts";
 import type { AgentMessage, ClientMessage } from "../../../agent/api.ts";
 import { encodeMessage, parseAgentMessage } from "../../../agent/api.ts";
 import type { BrokerMember } from "../../../agent/broker.ts";
-import { parseCatalog, type Catalog } from "../../../agent/catalog.ts";
+import type { Catalog } from "../../../agent/catalog.ts";
+import { parseCatalog } from "../../../agent/parse-catalog.ts";
 import type { Clock } from "../../../common/clock.ts";
 import type {
   AgentNative,

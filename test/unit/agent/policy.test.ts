@@ -1,7 +1,15 @@
 import { expect } from "chai";
 
-import type { CatalogPod, CatalogService, Catalog } from "../../../agent/catalog.ts";
-import { decide, joinGrants, judge, withoutGrants } from "../../../agent/policy.ts";
+import type { Backing, Catalog, CatalogPod } from "../../../agent/catalog.ts";
+import type { ConnectionRules } from "../../../agent/catalog-rules.ts";
+import {
+  decide,
+  joinGrants,
+  judge,
+  withoutGrants,
+  type Purpose,
+  type Verdict,
+} from "../../../agent/policy.ts";
 import type { FallbackReason } from "../../../common/reasons.ts";
 import { catalogOf } from "./fakes.ts";
 
@@ -34,10 +42,18 @@ function pod(uid: string, catalog: Catalog = CATALOG): CatalogPod {
   return found;
 }
 
-function orders(): CatalogService {
-  const service = CATALOG.services.get("default/orders");
-  if (service === undefined) throw new Error("no service");
-  return service;
+const ORDERS: Backing = { service: "default/orders", port: 8080, servicePorts: [] };
+
+/** Between a client and a server of one namespace, on one node, under other rules. */
+function decideBy(
+  rules: Partial<ConnectionRules>,
+  purpose: Purpose,
+  backing = ORDERS,
+): FallbackReason | undefined {
+  const usual: ConnectionRules = { isStale: false, isOff: () => false, check: () => undefined };
+  const catalog = { ...CATALOG, rules: { ...usual, ...rules } };
+  const [client, server] = [pod("default.client"), pod("default.web")];
+  return decide({ client, server, backing, catalog }, purpose);
 }
 
 describe("decide()", function () {
@@ -59,17 +75,47 @@ describe("decide()", function () {
       const question = {
         client: pod(client),
         server: pod(server),
-        service: orders(),
+        backing: ORDERS,
         catalog: CATALOG,
       };
-      expect(decide(question)).to.equal(expected);
+      expect(decide(question, "new")).to.equal(expected);
+      expect(decide(question, "held")).to.equal(expected);
     });
   }
+
+  it("should switch new connections off by either pod, and leave sessions alone", function () {
+    for (const name of ["client", "web"]) {
+      const isOff = ({ uid }: CatalogPod): boolean => uid === `default.${name}`;
+      expect(decideBy({ isOff }, "new")).to.equal("disabled");
+      expect(decideBy({ isOff }, "held")).to.equal(undefined);
+    }
+  });
+
+  it("should grant nothing new by rules that are old, and leave sessions alone", function () {
+    expect(decideBy({ isStale: true }, "new")).to.equal("policy_unknown");
+    expect(decideBy({ isStale: true }, "held")).to.equal(undefined);
+  });
+
+  for (const reason of ["policy_denied", "policy_unknown"] as const) {
+    it(`should take everything away by ${reason}`, function () {
+      expect(decideBy({ check: () => reason }, "new")).to.equal(reason);
+      expect(decideBy({ check: () => reason, isStale: true }, "held")).to.equal(reason);
+    });
+  }
+
+  it("should refuse a port that the server's sidecar does not deliver to", function () {
+    expect(decideBy({}, "new", { ...ORDERS, port: 9999 })).to.equal("peer_refused");
+  });
 });
 
 describe("judge()", function () {
+  function judgeNew(client: string, server: string, catalog = CATALOG): Verdict {
+    const question = { client: pod(client, catalog), server: pod(server, catalog) };
+    return judge(question, catalog, "new");
+  }
+
   it("should grant each target port of each service once, in order", function () {
-    expect(judge(pod("default.client"), pod("default.web"), CATALOG)).to.deep.equal({
+    expect(judgeNew("default.client", "default.web")).to.deep.equal({
       grants: [
         { service: "default/extra", port: 9 },
         { service: "default/orders", port: 82 },
@@ -79,7 +125,7 @@ describe("judge()", function () {
   });
 
   it("should leave out the services denied", function () {
-    const { grants } = judge(pod("other.guest"), pod("default.web"), CATALOG);
+    const { grants } = judgeNew("other.guest", "default.web");
     expect(grants.map(({ service }) => service)).to.deep.equal([
       "default/orders",
       "default/orders",
@@ -87,12 +133,12 @@ describe("judge()", function () {
   });
 
   it("should give the reason when nothing is granted", function () {
-    const verdict = judge(pod("other.stranger"), pod("default.web"), CATALOG);
+    const verdict = judgeNew("other.stranger", "default.web");
     expect(verdict).to.deep.equal({ grants: [], reason: "policy_denied" });
   });
 
   it("should deny a pod behind no service", function () {
-    const verdict = judge(pod("default.web"), pod("default.client"), CATALOG);
+    const verdict = judgeNew("default.web", "default.client");
     expect(verdict).to.deep.equal({ grants: [], reason: "policy_denied" });
   });
 
@@ -104,7 +150,7 @@ describe("judge()", function () {
     const catalog = catalogOf(
       `pods: [{ name: a, address: ::1 }, { name: b, address: ::1 }]\nservices:\n${services.join("\n")}`,
     );
-    const { grants } = judge(pod("default.b", catalog), pod("default.a", catalog), catalog);
+    const { grants } = judgeNew("default.b", "default.a", catalog);
     expect(grants).to.have.length(128);
   });
 });

@@ -55,6 +55,13 @@ describe("buildTable()", function () {
       'service default/web has no port htpp, it has http 80; did you mean "http"?',
     ],
     [upstream({ port: 82 }), service(), "service default/web has no port 82, it has http 80"],
+    [upstream(), service({ endpoints: [], problem: "none is ready" }), "none is ready"],
+    [upstream(), service({ ports: [], endpoints: [], problem: "no pods here" }), "no pods here"],
+    [
+      upstream({ port: 82 }),
+      service({ endpoints: [], problem: "none is ready" }),
+      "service default/web has no port 82, it has http 80",
+    ],
   ];
   for (const [from, of, problem] of problems) {
     it(`should say: ${problem}`, function () {
@@ -63,6 +70,30 @@ describe("buildTable()", function () {
       expect(built.table.endpoints).to.deep.equal([]);
     });
   }
+
+  it("should go by what an endpoint says of the port, where it says something", function () {
+    const ports: ServiceEndpoint["ports"] = [
+      { port: 80, targetPort: 8081, transport: "shm" },
+      { port: 81, targetPort: 9091, transport: "tcp", reason: "policy_denied" },
+    ];
+    const of = service({ ports: [HTTP, ADMIN], endpoints: [{ ...SHM, ports }, SHM] });
+    const common = { pod: "web-1", address: "127.0.1.3" };
+    expect(buildTable(upstream({ port: 80 }), of, "auto").table.endpoints).to.deep.equal([
+      { ...common, port: 8081, transport: "shm" },
+      { ...common, port: 8080, transport: "shm" },
+    ]);
+    expect(buildTable(upstream({ port: 81 }), of, "auto").table.endpoints).to.deep.equal([
+      { ...common, port: 9091, transport: "tcp", reason: "policy_denied" },
+      { ...common, port: 9090, transport: "shm" },
+    ]);
+  });
+
+  it("should leave out an endpoint that does not serve the port", function () {
+    const ports: ServiceEndpoint["ports"] = [{ port: 81, targetPort: 9090, transport: "shm" }];
+    const built = buildTable(upstream(), service({ endpoints: [{ ...SHM, ports }] }), "auto");
+    expect(built.table.endpoints).to.deep.equal([]);
+    expect(built.problem).to.equal("service default/web has no pods");
+  });
 
   const caps: [cap: TransportCap, own: TransportCap, transport: string][] = [
     ["auto", "auto", "shm"],

@@ -1,7 +1,7 @@
 import { expect } from "chai";
 import { parse } from "yaml";
 
-import { parseCatalog } from "../../../../agent/catalog.ts";
+import { parseCatalog } from "../../../../agent/parse-catalog.ts";
 import { catalogText } from "../../../../cli/local/mesh.ts";
 
 const serves = [{ service: "web", port: 8080 }];
