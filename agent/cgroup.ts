@@ -77,9 +77,7 @@ export function readCgroup(text: string): CgroupReading {
 function readLine(line: string): LineReading {
   const path = LINE.exec(line)?.[1];
   if (path === undefined) return { problem: `not a line of a cgroup file: ${shown(line)}` };
-  const all = path.split("/");
-  const hidden = all.findIndex((part) => part !== "..");
-  const parts = hidden === -1 ? [] : all.slice(hidden);
+  const parts = path.replace(/^(?:\.\.\/)+/, "").split("/");
   const at = parts.findIndex((part) => readPart(part) !== undefined);
   const pod = readPart(parts[at] ?? "");
   if (pod === undefined) return undefined;
@@ -87,7 +85,7 @@ function readLine(line: string): LineReading {
   const after = parts.slice(at + 1);
   const problem = problemBelow(pod, after) ?? problemAbove(pod, before);
   if (problem !== undefined) return { problem };
-  if (!pod.isSlice && !isPlaced(before, hidden > 0)) return undefined; // I2
+  if (!pod.isSlice && !isPlaced(before, path.startsWith("../"))) return undefined; // I2
   return { ...pod, container: pod.container ?? containerOf(after[0]) };
 }
 

@@ -10,7 +10,7 @@ mkdir -p build/tidy build/release
 flock build/release/.lock cmake --preset release >build/tidy/configure.log 2>&1 ||
   { cat build/tidy/configure.log && exit 1; }
 common=$({
-  find shm-core test/native bench -name '*.h' -print0 2>/dev/null | LC_ALL=C sort -z | xargs -0r cat
+  find shm-core agent test/native bench -name '*.h' -print0 2>/dev/null | LC_ALL=C sort -z | xargs -0r cat
   cat .clang-tidy CMakeLists.txt
 } | sha256sum)
 export common

@@ -112,6 +112,10 @@ export const TIERS: readonly Tier[] = [
   {
     name: "integration",
     budgetSeconds: 600,
-    steps: [build("release", "shimmy_addon"), buildDist, mocha("integration")],
+    steps: [
+      build("release", "shimmy_addon", "shimmy_netns_helper"),
+      buildDist,
+      mocha("integration"),
+    ],
   },
 ];
