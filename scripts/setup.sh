@@ -145,6 +145,7 @@ mapfile -t missing < <(missing_packages)
 install_node_modules
 [[ ${#missing[@]} -eq 0 ]] || install_packages "${missing[@]}"
 [[ $purpose != bench ]] || install_envoy
+[[ $purpose != test ]] || bash scripts/kubectl.sh || stop "a working: bash scripts/kubectl.sh"
 # The test runner builds by itself: what does not build is a failure it reports beside the others.
 [[ $purpose != test ]] || exit 0
 bash scripts/build-native.sh release shimmy_addon

@@ -1,9 +1,11 @@
 // Writes what is made from the schemas of our kinds: manifests/base/crds and the tables of fields in
-// docs/reference. Run it after a change of a schema; a test says so when it was forgotten.
+// docs/reference; and from manifests/base, the templates of the chart. Run it after a change of a
+// schema or a manifest; a test says so when it was forgotten.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { PACKAGE_ROOT } from "../../common/version.ts";
+import { chartTemplates } from "./chart.ts";
 import { crdFiles, renderCrd } from "./crd.ts";
 import { describeSchema } from "./reference.ts";
 
@@ -17,15 +19,16 @@ export function withFields(text: string, fields: string): string {
 
 /** The files that are made, with what they are to hold. */
 export function generatedFiles(): ReadonlyMap<string, string> {
-  return new Map(
-    crdFiles().flatMap((file) => {
+  return new Map([
+    ...crdFiles().flatMap((file): [string, string][] => {
       const page = readFileSync(join(PACKAGE_ROOT, file.page), "utf8");
       return [
         [file.path, renderCrd(file)],
         [file.page, withFields(page, describeSchema(file.schema))],
       ];
     }),
-  );
+    ...chartTemplates(),
+  ]);
 }
 
 if (import.meta.main) {
