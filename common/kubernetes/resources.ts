@@ -16,6 +16,20 @@ export const RESOURCES = {
   pods: { apiVersion: "v1", kind: "Pod", plural: "pods", isNamespaced: true },
   namespaces: { apiVersion: "v1", kind: "Namespace", plural: "namespaces", isNamespaced: false },
   nodes: { apiVersion: "v1", kind: "Node", plural: "nodes", isNamespaced: false },
+  services: { apiVersion: "v1", kind: "Service", plural: "services", isNamespaced: true },
+  configMaps: { apiVersion: "v1", kind: "ConfigMap", plural: "configmaps", isNamespaced: true },
+  endpointSlices: {
+    apiVersion: "discovery.k8s.io/v1",
+    kind: "EndpointSlice",
+    plural: "endpointslices",
+    isNamespaced: true,
+  },
+  networkPolicies: {
+    apiVersion: "networking.k8s.io/v1",
+    kind: "NetworkPolicy",
+    plural: "networkpolicies",
+    isNamespaced: true,
+  },
   deployments: {
     apiVersion: "apps/v1",
     kind: "Deployment",
