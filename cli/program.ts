@@ -33,6 +33,16 @@ const COMMANDS: readonly CommandEntry[] = [
     load: () => import("./inject.ts"),
   },
   {
+    name: "check",
+    summary: "check a cluster before and after Shimmy is installed in it",
+    load: () => import("./check.ts"),
+  },
+  {
+    name: "uninstall",
+    summary: "opt everything out, and take Shimmy out of a cluster",
+    load: () => import("./uninstall.ts"),
+  },
+  {
     name: "agent",
     summary: "start the node agent (local mode)",
     load: () => import("./agent.ts"),

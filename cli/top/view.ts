@@ -49,13 +49,17 @@ export function renderTop(now: TopSnapshot, before?: TopSnapshot): string[] {
   ];
 }
 
-function headLines({ health, pods, sessions }: TopSnapshot): string[] {
-  const { version, node, status, uptimeSeconds, catalog, failedPods } = health;
+function headLines({ agents, pods, sessions }: TopSnapshot): string[] {
+  const isOnly = agents.length === 1;
+  const total = `${pods.length} pods; sessions between them: ${sessions.length}`;
   return [
-    `shimmy ${version}, node ${node}, agent ${status} for ${formatSeconds(uptimeSeconds)}, ` +
-      `${pods.length} pods; sessions between them: ${sessions.length}`,
-    ...(catalog.error === undefined ? [] : [`catalog refused: ${catalog.error}`]),
-    ...failedPods.map(({ pod, error }) => `no sockets for ${pod}: ${error}`),
+    ...agents.flatMap(({ version, node, status, uptimeSeconds, catalog, failedPods }) => [
+      `shimmy ${version}, node ${node}, agent ${status} for ${formatSeconds(uptimeSeconds)}` +
+        (isOnly ? `, ${total}` : ""),
+      ...(catalog.error === undefined ? [] : [`catalog refused: ${catalog.error}`]),
+      ...failedPods.map(({ pod, error }) => `no sockets for ${pod}: ${error}`),
+    ]),
+    ...(isOnly ? [] : [total]),
   ];
 }
 
@@ -114,14 +118,13 @@ function trafficOf({ traffic }: TopSnapshot, pod: string): PodTraffic | undefine
 }
 
 /** What the sidecars reported of the streams they saw open, busiest first. */
-function streamRows({ streams, pods }: TopSnapshot): string[][] {
-  const names = podNames(pods);
+function streamRows({ streams, names }: TopSnapshot): string[][] {
   return [...streams]
     .sort((a, b) => b.open - a.open || b.bytesSent - a.bytesSent)
     .map(({ pod, peer, service, transport, direction, ...counts }) => [
-      names.get(pod) ?? pod,
+      names[pod] ?? pod,
       direction === "out" ? "to" : "from",
-      names.get(peer) ?? peer,
+      names[peer] ?? peer,
       service,
       transport,
       ...[counts.open, counts.opened].map(formatCount),
@@ -129,21 +132,16 @@ function streamRows({ streams, pods }: TopSnapshot): string[][] {
     ]);
 }
 
-function sessionRows({ sessions, pods }: TopSnapshot): string[][] {
-  const names = podNames(pods);
+function sessionRows({ sessions, names }: TopSnapshot): string[][] {
   return sessions.map(({ id, initiator, responder, state, ...grants }) => [
     id.slice(0, 12),
-    names.get(initiator) ?? initiator,
-    names.get(responder) ?? responder,
+    names[initiator] ?? initiator,
+    names[responder] ?? responder,
     state,
     [...grants.initiatorGrants, ...grants.responderGrants]
       .map(({ service, port }) => `${service}:${port}`)
       .join(" "),
   ]);
-}
-
-function podNames(pods: TopSnapshot["pods"]): ReadonlyMap<string, string> {
-  return new Map(pods.map(({ uid, namespace, name }) => [uid, `${namespace}/${name}`]));
 }
 
 function section(columns: readonly Column[], rows: readonly (readonly string[])[]): string[] {

@@ -10,6 +10,8 @@ export interface ApiRequest {
   readonly method?: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   readonly path: string;
   readonly query?: Readonly<Record<string, string | number | undefined>>;
+  /** `Host` header, for what lies behind the server. @defaultValue the server's own */
+  readonly host?: string | undefined;
   /** Sent as JSON; that of PATCH is a merge patch (RFC 7386). */
   readonly body?: unknown;
   /** Longest time until the whole answer is there. @defaultValue 30 s */
@@ -94,7 +96,7 @@ export class ApiClient implements KubernetesApi {
     request: ApiRequest,
     limits: { signal: AbortSignal; bodyTimeout: number },
   ): Promise<Dispatcher.ResponseData> {
-    const { method = "GET", path, query, body, timeoutMs = REQUEST_TIMEOUT_MS } = request;
+    const { method = "GET", path, query, host, body, timeoutMs = REQUEST_TIMEOUT_MS } = request;
     let response: Dispatcher.ResponseData;
     try {
       const { pool, token } = await this.#connect();
@@ -104,6 +106,7 @@ export class ApiClient implements KubernetesApi {
         headers: {
           accept: "application/json",
           "user-agent": `shimmy/${VERSION}`,
+          ...(host === undefined ? {} : { host }),
           ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
           ...(body === undefined ? {} : { "content-type": contentType(method) }),
         },

@@ -1,21 +1,25 @@
 import { expect } from "chai";
 
+import type { HealthReply } from "../../../../agent/api.ts";
 import type { TopSnapshot } from "../../../../cli/top/snapshot.ts";
 import { renderTop } from "../../../../cli/top/view.ts";
 
 const IDLE = { outbound: 0, inbound: 0, open: 0, bytesSent: 0, bytesReceived: 0 };
 const POD = { namespace: "default", node: "n1", injected: true, services: [], appPorts: [] };
 
+const HEALTH: HealthReply = {
+  status: "ok",
+  version: "1.2.3",
+  node: "n1",
+  uptimeSeconds: 130,
+  catalog: { loadedAt: "", pods: 2, services: 1 },
+  failedPods: [],
+};
+
 const SNAPSHOT: TopSnapshot = {
   takenAtMs: 10_000,
-  health: {
-    status: "ok",
-    version: "1.2.3",
-    node: "n1",
-    uptimeSeconds: 130,
-    catalog: { loadedAt: "", pods: 2, services: 1 },
-    failedPods: [],
-  },
+  agents: [HEALTH],
+  names: { c: "default/client", w: "default/web", p: "default/plain" },
   pods: [
     { ...POD, uid: "c", name: "client", addresses: ["127.0.1.3"], connected: true, sessions: 1 },
     { ...POD, uid: "w", name: "web", addresses: ["127.0.1.2"], connected: false, sessions: 1 },
@@ -92,15 +96,29 @@ describe("renderTop()", function () {
     expect(renderTop(SNAPSHOT, idle)[3]).to.match(/1\.0 KiB {2}peer_not_injected 3$/);
   });
 
+  it("should show each of several agents, and what they have together", function () {
+    const agents = [HEALTH, { ...HEALTH, node: "n2" }];
+    expect(renderTop({ ...SNAPSHOT, agents }).slice(0, 4)).to.deep.equal([
+      "shimmy 1.2.3, node n1, agent ok for 2 min",
+      "shimmy 1.2.3, node n2, agent ok for 2 min",
+      "3 pods; sessions between them: 1",
+      "",
+    ]);
+  });
+
+  it("should name a peer that is not among the pods shown", function () {
+    const pods = SNAPSHOT.pods.filter(({ uid }) => uid === "c");
+    expect(renderTop({ ...SNAPSHOT, pods }).join("\n")).to.include("to  default/web");
+  });
+
   it("should show what is wrong with the agent", function () {
     const health = {
-      ...SNAPSHOT.health,
-      catalog: { ...SNAPSHOT.health.catalog, error: "line 3: bad" },
+      ...HEALTH,
+      catalog: { ...HEALTH.catalog, error: "line 3: bad" },
       failedPods: [{ pod: "default/x", error: "too long" }],
     };
-    expect(renderTop({ ...SNAPSHOT, health, streams: [], sessions: [] })).to.include.members([
-      "catalog refused: line 3: bad",
-      "no sockets for default/x: too long",
-    ]);
+    expect(
+      renderTop({ ...SNAPSHOT, agents: [health], streams: [], sessions: [] }),
+    ).to.include.members(["catalog refused: line 3: bad", "no sockets for default/x: too long"]);
   });
 });
