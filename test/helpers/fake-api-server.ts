@@ -23,6 +23,8 @@ export interface SeenRequest {
 export interface FakeAnswer {
   readonly status: number;
   readonly body?: unknown;
+  /** Instead of a body: a page of something behind the server. */
+  readonly text?: string;
   readonly headers?: Readonly<Record<string, string>>;
 }
 
@@ -35,19 +37,23 @@ interface HistoryEntry {
 
 interface Watcher {
   readonly collection: string;
+  readonly isWanted: (object: StoredObject) => boolean;
   readonly response: ServerResponse;
   isStalled: boolean;
 }
 
 /**
  * An API server over real HTTP: lists in pages, watches with versions, bookmarks and 410, writes
- * with conflicts, the status subresource. It knows no kinds: what is stored at a path is there.
+ * with conflicts, the status subresource, field selectors. It knows no kinds: what is stored at a
+ * path is there, and discovery shows the groups of {@link FakeApiServer.served}.
  */
 export class FakeApiServer {
   /** Every request, oldest first. */
   readonly requests: SeenRequest[] = [];
   /** Asked first; `undefined` lets the request through, `"drop"` cuts the connection, `"hang"` leaves it. */
   intercept: (request: SeenRequest) => FakeAnswer | "drop" | "hang" | undefined = () => undefined;
+  /** Kinds that discovery shows. */
+  served: readonly Resource[] = [];
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   readonly #objects = new Map<string, StoredObject>();
@@ -180,6 +186,8 @@ export class FakeApiServer {
     if (method === "DELETE") return this.#remove(path) ? { status: 200, body: {} } : notFound(path);
     const object = this.#objects.get(path);
     if (object !== undefined) return { status: 200, body: object };
+    const discovered = discover(path, this.served);
+    if (discovered !== undefined) return { status: 200, body: discovered };
     return isCollection(path) ? this.#list(request) : notFound(path);
   }
 
@@ -219,7 +227,11 @@ export class FakeApiServer {
   #list({ path, query }: SeenRequest): FakeAnswer {
     const limit = Number(query.get("limit") ?? "0");
     const from = Number(query.get("continue") ?? "0");
-    const all = [...this.#objects].filter(([key]) => isIn(key, path)).map(([, object]) => object);
+    const isWanted = fieldFilter(query);
+    const hasLabels = labelFilter(query);
+    const all = [...this.#objects]
+      .filter(([key, object]) => isIn(key, path) && isWanted(object) && hasLabels(object))
+      .map(([, object]) => object);
     const items = limit > 0 ? all.slice(from, from + limit) : all;
     const next = from + items.length;
     const more = next < all.length ? { continue: String(next) } : {};
@@ -238,7 +250,8 @@ export class FakeApiServer {
       response.end(`${JSON.stringify({ type: "ERROR", object })}\n`);
       return;
     }
-    const watcher = { collection: path, response, isStalled: false };
+    const isWanted = fieldFilter(query);
+    const watcher = { collection: path, isWanted, response, isStalled: false };
     this.#watchers.add(watcher);
     response.on("close", () => this.#watchers.delete(watcher));
     for (const entry of this.#history.filter(({ version }) => version > from))
@@ -279,9 +292,9 @@ export class FakeApiServer {
   }
 }
 
-function notify({ collection, response, isStalled }: Watcher, entry: HistoryEntry): void {
-  const { type, path, object } = entry;
-  if (isStalled || !isIn(path, collection)) return;
+function notify(watcher: Watcher, { type, path, object }: HistoryEntry): void {
+  const { collection, isWanted, response, isStalled } = watcher;
+  if (isStalled || !isIn(path, collection) || !isWanted(object)) return;
   response.write(`${JSON.stringify({ type, object })}\n`);
 }
 
@@ -297,6 +310,46 @@ function isIn(path: string, collection: string): boolean {
 function isCollection(path: string): boolean {
   const rest = path.replace(/^\/(?:api\/v1|apis\/[^/]+\/[^/]+)\//, "");
   return rest.split("/").length % 2 === 1;
+}
+
+/** `a.b=c`; of an object that ceases to match no watch is told, unlike in the real one. */
+function fieldFilter(query: URLSearchParams): (object: StoredObject) => boolean {
+  const [path = "", value] = (query.get("fieldSelector") ?? "").split("=");
+  if (value === undefined) return () => true;
+  const read = (object: unknown, key: string): unknown =>
+    (object as Record<string, unknown> | undefined)?.[key];
+  return (object) => path.split(".").reduce<unknown>(read, object) === value;
+}
+
+/** `a=b,c=d`. */
+function labelFilter(query: URLSearchParams): (object: StoredObject) => boolean {
+  const wanted = (query.get("labelSelector") ?? "").split(",").filter((each) => each !== "");
+  return ({ metadata }) => {
+    const labels = Object.entries(metadata["labels"] ?? {}).map((entry) => entry.join("="));
+    return wanted.every((each) => labels.includes(each));
+  };
+}
+
+/** https://kubernetes.io/docs/concepts/overview/kubernetes-api/#unaggregated-discovery */
+function discover(path: string, served: readonly Resource[]): unknown {
+  const versions = Map.groupBy(served, ({ apiVersion }) => apiVersion);
+  if (path === "/apis") {
+    const groups = [...versions.keys()].map((groupVersion) => {
+      const [name = "", version = ""] = groupVersion.split("/");
+      const preferredVersion = { groupVersion, version };
+      return { name, versions: [preferredVersion], preferredVersion };
+    });
+    return { kind: "APIGroupList", groups };
+  }
+  const kinds = versions.get(path.replace(/^\/apis\//, ""));
+  if (kinds === undefined) return undefined;
+  const resources = kinds.map(({ plural: name, kind, isNamespaced: namespaced }) => ({
+    name,
+    kind,
+    namespaced,
+    verbs: ["get", "list", "watch"],
+  }));
+  return { kind: "APIResourceList", groupVersion: kinds[0]?.apiVersion, resources };
 }
 
 function pathOf(resource: Resource, { metadata }: StoredObject): string {
@@ -326,9 +379,11 @@ function merge(target: unknown, patch: unknown): unknown {
   return Object.fromEntries(merged);
 }
 
-function send(response: ServerResponse, { status, body = {}, headers = {} }: FakeAnswer): void {
-  response.writeHead(status, { "content-type": "application/json", ...headers });
-  response.end(JSON.stringify(body));
+function send(response: ServerResponse, answer: FakeAnswer): void {
+  const { status, body = {}, text, headers = {} } = answer;
+  const contentType = text === undefined ? "application/json" : "text/plain";
+  response.writeHead(status, { "content-type": contentType, ...headers });
+  response.end(text ?? JSON.stringify(body));
 }
 
 function notFound(path: string): FakeAnswer {
