@@ -19,6 +19,12 @@ export interface AgentMetrics {
   readonly httpRequests: Counter<"status">;
   /** `result`: `loaded` or `refused`. */
   readonly catalogLoads: Counter<"result">;
+  /** `result`: `opened`, `closed` or the code of the error. */
+  readonly podSockets: Counter<"result">;
+  /** `resource`: plural; `event`: what happened. */
+  readonly watchEvents: Counter<"resource" | "event">;
+  /** `result`: `written` or `failed`. */
+  readonly statusWrites: Counter<"result">;
 }
 
 /** What gauges are read from when metrics are collected. */
@@ -26,6 +32,20 @@ export interface AgentGauges {
   readonly sessions: () => number;
   readonly sidecars: () => number;
   readonly pods: () => number;
+  /** Whose sockets could not be opened. */
+  readonly failedPods: () => number;
+}
+
+/** What the gauges of an agent in a cluster are read from. */
+export interface CacheGauges {
+  readonly caches: () => readonly {
+    readonly name: string;
+    readonly objects: number;
+    readonly silentMs: number;
+  }[];
+  readonly isStale: () => boolean;
+  /** Kinds of policy in force that cannot be evaluated. */
+  readonly foreignKinds: () => number;
 }
 
 /** Makes the agent's metrics, in a registry of their own. */
@@ -53,6 +73,22 @@ export function createAgentMetrics(): AgentMetrics {
       "Changes of the catalog file, by result.",
       "result",
     ),
+    podSockets: counter(
+      "pod_sockets_total",
+      "Pairs of sockets opened and closed for pods, and failures by error code.",
+      "result",
+    ),
+    watchEvents: new Counter({
+      name: "shimmy_agent_watch_events_total",
+      help: "Lists and watches begun, errors, silent watches, and objects refused.",
+      labelNames: ["resource", "event"],
+      registers,
+    }),
+    statusWrites: counter(
+      "node_status_writes_total",
+      "Writes of the ShimmyNode's status, by result.",
+      "result",
+    ),
   };
 }
 
@@ -71,4 +107,47 @@ export function addAgentGauges({ registry }: AgentMetrics, gauges: AgentGauges):
   gauge("sessions", "Sessions known now.", gauges.sessions);
   gauge("sidecars", "Sidecars connected now.", gauges.sidecars);
   gauge("pods", "Pods in the catalog.", gauges.pods);
+  gauge("failed_pods", "Pods whose sockets could not be opened.", gauges.failedPods);
+}
+
+/** Adds the gauges of an agent in a cluster. */
+export function addCacheGauges({ registry }: AgentMetrics, gauges: CacheGauges): void {
+  const registers = [registry];
+  const byCache = (
+    name: string,
+    help: string,
+    read: (cache: ReturnType<CacheGauges["caches"]>[number]) => number,
+  ): void => {
+    new Gauge({
+      name: `shimmy_agent_${name}`,
+      help,
+      labelNames: ["cache"],
+      registers,
+      collect() {
+        for (const cache of gauges.caches()) this.set({ cache: cache.name }, read(cache));
+      },
+    });
+  };
+  byCache("cache_objects", "Objects kept of each kind.", ({ objects }) => objects);
+  byCache(
+    "cache_silent_seconds",
+    "Time since the API server was last heard about a kind.",
+    ({ silentMs }) => silentMs / 1000,
+  );
+  new Gauge({
+    name: "shimmy_agent_policy_stale",
+    help: "Whether nothing new is granted because policy may be old: 1 or 0.",
+    registers,
+    collect() {
+      this.set(Number(gauges.isStale()));
+    },
+  });
+  new Gauge({
+    name: "shimmy_agent_foreign_policy_kinds",
+    help: "Kinds of policy in force that Shimmy cannot evaluate.",
+    registers,
+    collect() {
+      this.set(gauges.foreignKinds());
+    },
+  });
 }

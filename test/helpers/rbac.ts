@@ -73,7 +73,18 @@ export function accessOf({ method, path, query }: SeenRequest): Access {
   const resource = subresource === undefined ? plural : `${plural}/${subresource}`;
   const many = query.get("watch") === null ? "list" : "watch";
   const read = name === undefined ? many : "get";
-  return { group, resource, verb: VERBS[method] ?? read, name, namespace };
+  return {
+    group,
+    resource,
+    verb: VERBS[method] ?? read,
+    name: name ?? nameSelected(query),
+    namespace,
+  };
+}
+
+/** The server takes a list of one name for that name: requestinfo.go of k8s.io/apiserver. */
+function nameSelected(query: URLSearchParams): string | undefined {
+  return /^metadata\.name=(?<name>[^,]+)$/.exec(query.get("fieldSelector") ?? "")?.groups?.["name"];
 }
 
 /** Whether a permission allows an access. */

@@ -3,13 +3,20 @@ import { join } from "node:path";
 
 import { expect } from "chai";
 
-import { addAgentGauges, createAgentMetrics } from "../../../agent/metrics.ts";
+import { addAgentGauges, addCacheGauges, createAgentMetrics } from "../../../agent/metrics.ts";
 import { PACKAGE_ROOT } from "../../../common/version.ts";
 
 describe("docs/reference/metrics.md", function () {
   it("should have a row for each metric of the agent, and no other", async function () {
     const metrics = createAgentMetrics();
-    addAgentGauges(metrics, { sessions: () => 0, sidecars: () => 0, pods: () => 0 });
+    const none = (): number => 0;
+    addAgentGauges(metrics, { sessions: none, sidecars: none, pods: none, failedPods: none });
+    const caches = [{ name: "pods", objects: 0, silentMs: 0 }];
+    addCacheGauges(metrics, {
+      caches: () => caches,
+      isStale: () => false,
+      foreignKinds: () => 0,
+    });
     const rows = (await metrics.registry.getMetricsAsJSON()).map(({ name, type, help }) => {
       const { labelNames } = metrics.registry.getSingleMetric(name) as unknown as {
         labelNames: string[];
