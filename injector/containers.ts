@@ -1,7 +1,7 @@
+import { SIDECAR_NAME } from "../common/kubernetes/vocabulary.ts";
 import { numberAt, objectAt, objectsAt, textAt, type Fields } from "./raw.ts";
 
-/** Name of the container that we add. */
-export const SIDECAR_NAME = "shimmy-sidecar";
+export { SIDECAR_NAME };
 
 /** One container of a pod, and where it is. */
 export interface PodContainer {

@@ -4,6 +4,7 @@
  * `shimmy inject` all come from this one table.
  */
 import { bytes, duration, oneOf } from "../common/env-parsers.ts";
+import { TRANSPORT_KEY } from "../common/kubernetes/vocabulary.ts";
 import { LOG_LEVELS } from "../common/log.ts";
 import { parseUpstreams, TRANSPORT_CAPS, type TransportCap } from "../sidecar/upstreams.ts";
 import { appAddress, appPorts, imageReference } from "./key-parsers.ts";
@@ -75,7 +76,7 @@ export const VOCABULARY = {
     doc: "Where the application listens. On a loopback address every peer looks local to it: mind what it allows to local clients.",
   },
   transport: {
-    key: "shimmy.io/transport",
+    key: TRANSPORT_KEY,
     places: EVERYWHERE,
     parse: transportCap,
     unset: "auto",

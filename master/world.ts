@@ -5,6 +5,7 @@ import {
   type SharedMemoryObjectStatus,
 } from "../common/kubernetes/shared-memory-object.ts";
 import { checkShimmyNode, type ShimmyNode } from "../common/kubernetes/shimmy-node.ts";
+import { SIDECAR_NAME } from "../common/kubernetes/vocabulary.ts";
 import { ShimmyError } from "../common/errors.ts";
 
 /** A pod, with no more than is looked at: there may be many. */
@@ -56,8 +57,6 @@ export interface World {
   readonly nodes: ReadonlyMap<string, FoundNode>;
 }
 
-/** The container that the injector adds. */
-const SIDECAR_NAME = "shimmy-sidecar";
 const KEY_PATTERN = /(?:^|\.)shimmy\.io\/|^kubernetes\.io\/config\.mirror$/;
 
 interface RawPod extends KubernetesObject {
