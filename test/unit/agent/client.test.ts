@@ -6,6 +6,7 @@ import {
   HELLO_TIMEOUT_MS,
   PROTOCOL_VERSION,
   type ClientMessage,
+  type EndpointsMessage,
 } from "../../../agent/api.ts";
 import { Broker } from "../../../agent/broker.ts";
 import type { Catalog } from "../../../agent/catalog.ts";
@@ -201,6 +202,33 @@ describe("Client", function () {
         "policy_denied",
       );
     });
+
+    for (const version of [1, PROTOCOL_VERSION]) {
+      it(`should tell a client of version ${version} what that version has`, function () {
+        const socket = connect("a");
+        socket.deliver({ ...hello("a"), version } as ClientMessage);
+        const { rules } = catalog;
+        rules.check = ({ backing: { port } }) => (port === 8003 ? "policy_denied" : undefined);
+        const text = CATALOG.replace("ports: [8002]", "ports: [8002, 8003]").replace(
+          "[{ port: 80, targetPort: 8002 }]",
+          "[{ name: a, port: 80, targetPort: 8002 }, { name: b, port: 81, targetPort: 8003 }]",
+        );
+        catalog = { ...catalogOf(text), rules };
+        socket.deliver({ type: "watch", services: ["default/sb"] });
+        const message = socket.last as EndpointsMessage;
+        const [endpoint] = message.services[0]?.endpoints ?? [];
+        if (version === 1) {
+          expect(endpoint).to.include({ transport: "tcp", reason: "policy_denied" });
+          expect(endpoint).to.not.have.property("ports");
+        } else {
+          expect(endpoint).to.include({ transport: "shm" });
+          expect(endpoint?.ports?.map(({ reason }) => reason)).to.deep.equal([
+            undefined,
+            "policy_denied",
+          ]);
+        }
+      });
+    }
 
     it("should replace what was watched before", function () {
       const socket = connected("a");
