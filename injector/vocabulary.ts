@@ -63,7 +63,7 @@ export const VOCABULARY = {
     key: "shimmy.io/app-port",
     places: POD,
     parse: appPorts,
-    unset: "every TCP port that the containers declare",
+    unset: "every TCP port that the containers declare; if they declare none, the target ports of the pod's Services",
     example: "8080, metrics",
     doc: "Ports of the application that peers may reach, by number or by the name of a declared port.",
   },
@@ -81,7 +81,7 @@ export const VOCABULARY = {
     parse: transportCap,
     unset: "auto",
     example: "tcp",
-    doc: "Cap for all connections of the pod: `auto` and `shm` allow shared memory, `tcp` turns it off. A cap of the namespace or the cluster cannot be raised.",
+    doc: "Cap for all connections of the pod: `auto` and `shm` allow shared memory, `tcp` turns it off. A cap of the namespace or the cluster cannot be raised. `tcp` set on running pods, their namespace or the cluster has effect within seconds, for new connections.",
   },
   image: {
     key: "config.shimmy.io/image",

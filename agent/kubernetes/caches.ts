@@ -63,7 +63,7 @@ const POLICY_CACHES: readonly CacheName[] = [
 ];
 
 /** Slices are the many, and large while they are read: fewer at a time keep the peak low. */
-const SLICES_PER_PAGE = 100;
+const SLICES_PER_PAGE = 200;
 
 /** All that an agent follows of the cluster, each kind with no more than is looked at. */
 export class ClusterCaches {
