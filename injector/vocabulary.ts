@@ -63,7 +63,8 @@ export const VOCABULARY = {
     key: "shimmy.io/app-port",
     places: POD,
     parse: appPorts,
-    unset: "every TCP port that the containers declare; if they declare none, the target ports of the pod's Services",
+    unset:
+      "every TCP port that the containers declare; if they declare none, the target ports of the pod's Services",
     example: "8080, metrics",
     doc: "Ports of the application that peers may reach, by number or by the name of a declared port.",
   },
