@@ -4,7 +4,7 @@
 import { ApiError } from "../../common/kubernetes/api-error.ts";
 import type { KubernetesObject } from "../../common/kubernetes/objects.ts";
 import { resourcePath, type Resource } from "../../common/kubernetes/resources.ts";
-import { FOREIGN_KINDS } from "./foreign-kinds.ts";
+import { CILIUM_GROUP, FOREIGN_KINDS, type ForeignKind } from "../network-policy/foreign-kinds.ts";
 
 /** A kind that is in force. */
 export interface KindInForce {
@@ -12,6 +12,13 @@ export interface KindInForce {
   readonly name: string;
   /** Those in which it has objects; `undefined`: it is about pods of all of them. */
   readonly namespaces: ReadonlySet<string> | undefined;
+}
+
+/** What was found. */
+export interface ForeignFindings {
+  readonly kinds: readonly KindInForce[];
+  /** Whether an `ipBlock` of a NetworkPolicy is about pods. */
+  readonly areBlocksForPods: boolean;
 }
 
 /** Asks the API server. */
@@ -46,47 +53,55 @@ const MAX_OBJECTS = 500;
  * @throws {@link ApiError} when the API server does not answer.
  * @see https://kubernetes.io/docs/concepts/overview/kubernetes-api/#unaggregated-discovery
  */
-export async function findForeignKinds(get: Get): Promise<readonly KindInForce[]> {
+export async function findForeignKinds(get: Get): Promise<ForeignFindings> {
   const { groups = [] } = (await get("/apis")) as GroupList;
-  const found: KindInForce[] = [];
+  const kinds: KindInForce[] = [];
   for (const { name, preferredVersion } of groups) {
-    const plurals = FOREIGN_KINDS.filter(({ group }) => group === name).map(({ plural }) => plural);
-    if (plurals.length === 0 || preferredVersion === undefined) continue;
-    for (const resource of await servedOf(preferredVersion.groupVersion, plurals, get)) {
-      const kind = await inspect(resource, get);
-      if (kind !== undefined) found.push(kind);
+    const wanted = FOREIGN_KINDS.filter(({ group }) => group === name);
+    if (wanted.length === 0 || preferredVersion === undefined) continue;
+    for (const served of await servedOf(preferredVersion.groupVersion, wanted, get)) {
+      const kind = await inspect(served, get);
+      if (kind !== undefined) kinds.push(kind);
     }
   }
-  return found;
+  return { kinds, areBlocksForPods: !groups.some(({ name }) => name === CILIUM_GROUP) };
+}
+
+/** A kind that the server has. */
+interface ServedKind {
+  readonly resource: Resource;
+  readonly isOfNamespace: boolean;
 }
 
 /** Those of some kinds that a version has. */
 async function servedOf(
   apiVersion: string,
-  plurals: readonly string[],
+  wanted: readonly ForeignKind[],
   get: Get,
-): Promise<Resource[]> {
+): Promise<ServedKind[]> {
   const { resources = [] } = (await get(`/apis/${apiVersion}`)) as ResourceList;
-  return resources
-    .filter(({ name }) => plurals.includes(name))
-    .map(({ name: plural, kind = "", namespaced: isNamespaced = false }) => ({
-      apiVersion,
-      kind,
-      plural,
-      isNamespaced,
-    }));
+  return wanted.flatMap(({ plural, isOfNamespace }) => {
+    const found = resources.find(({ name }) => name === plural);
+    if (found === undefined) return [];
+    const { kind = "", namespaced: isNamespaced = false } = found;
+    const resource = { apiVersion, kind, plural, isNamespaced };
+    return [{ resource, isOfNamespace: isOfNamespace && isNamespaced }];
+  });
 }
 
 /** @returns Nothing when there are no objects of the kind. */
-async function inspect(resource: Resource, get: Get): Promise<KindInForce | undefined> {
-  const { plural, apiVersion, isNamespaced } = resource;
+async function inspect(
+  { resource, isOfNamespace }: ServedKind,
+  get: Get,
+): Promise<KindInForce | undefined> {
+  const { plural, apiVersion } = resource;
   const name = `${plural}.${apiVersion.replace(/\/.*/, "")}`;
   const list = await objectsOf(resource, get);
   if (list === undefined) return { name, namespaces: undefined }; // I1
   const { items, metadata } = list;
   if (!Array.isArray(items) || items.length === 0) return undefined;
   const isWhole = (metadata?.continue ?? "") === "";
-  return { name, namespaces: isNamespaced && isWhole ? namespacesOf(items) : undefined };
+  return { name, namespaces: isOfNamespace && isWhole ? namespacesOf(items) : undefined };
 }
 
 /** @returns Nothing when we may not ask. */

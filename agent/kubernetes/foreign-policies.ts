@@ -6,8 +6,8 @@ import type { Clock } from "../../common/clock.ts";
 import { messageOf } from "../../common/errors.ts";
 import type { KubernetesApi } from "../../common/kubernetes/api-client.ts";
 import type { Logger } from "../../common/log.ts";
-import { findForeignKinds, type KindInForce } from "./foreign-discovery.ts";
-import type { PolicyPod } from "./network-policies.ts";
+import type { PolicyPod } from "../network-policy/engine.ts";
+import { findForeignKinds, type ForeignFindings } from "./foreign-discovery.ts";
 
 /** Options for {@link ForeignPolicies}. */
 export interface ForeignPoliciesOptions {
@@ -35,7 +35,7 @@ export class ForeignPolicies {
   readonly #synced = Promise.withResolvers<undefined>();
   #cancelNext: () => void = () => undefined;
   #reading: Promise<void> = Promise.resolve();
-  #kinds: readonly KindInForce[] = [];
+  #found: ForeignFindings = { kinds: [], areBlocksForPods: true };
   #readAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: ForeignPoliciesOptions) {
@@ -59,12 +59,17 @@ export class ForeignPolicies {
 
   /** Names of those in force, as `plural.group`. */
   get kinds(): readonly string[] {
-    return this.#kinds.map(({ name }) => name);
+    return this.#found.kinds.map(({ name }) => name);
+  }
+
+  /** Whether an `ipBlock` of a NetworkPolicy is about pods. */
+  get areBlocksForPods(): boolean {
+    return this.#found.areBlocksForPods;
   }
 
   /** Whether one of them may be about one of these pods; goes by what is in force now. */
   get test(): (pods: readonly PolicyPod[]) => boolean {
-    const kinds = this.#kinds;
+    const { kinds } = this.#found;
     return (pods) =>
       kinds.some(
         ({ namespaces }) =>
@@ -88,11 +93,11 @@ export class ForeignPolicies {
     const { signal } = this.#stop;
     let nextMs = times.refreshMs;
     try {
-      const kinds = await findForeignKinds((path, query = {}) =>
+      const found = await findForeignKinds((path, query = {}) =>
         api.request({ path, query, signal }),
       );
-      const isOther = !isDeepStrictEqual(kinds, this.#kinds);
-      this.#kinds = kinds;
+      const isOther = !isDeepStrictEqual(found, this.#found);
+      this.#found = found;
       this.#readAt = clock.now();
       this.#synced.resolve(undefined);
       if (isOther) {

@@ -2,7 +2,8 @@ import type { Connection, ConnectionRules, PolicyReason } from "../catalog-rules
 import type { CatalogPod } from "../catalog.ts";
 import type { ConnectionGrants } from "./connection-grants.ts";
 import type { LocalPod } from "./local-pod.ts";
-import type { NetworkJudge, PolicyPod } from "./network-policies.ts";
+import type { PolicyPod } from "../network-policy/engine.ts";
+import type { NetworkJudge } from "./network-policies.ts";
 
 /** What {@link KubernetesRules} are made of; nothing of it changes. */
 export interface RuleSources {

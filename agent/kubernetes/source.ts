@@ -287,7 +287,11 @@ class KubernetesCatalog implements KubernetesCatalogSource {
     return new KubernetesRules({
       pods: this.#localPods,
       grants: new ConnectionGrants(sharedMemoryObjects.items.values()),
-      judgeNetwork: networkJudge(networkPolicies.items.values()),
+      judgeNetwork: networkJudge({
+        policies: networkPolicies.items.values(),
+        namespaces: namespaces.items,
+        areBlocksForPods: this.#foreign.areBlocksForPods,
+      }),
       isForeign: this.#foreign.test,
       isClusterOff: [...configMaps.items.values()].some(({ isOff }) => isOff),
       namespacesOff: new Set(

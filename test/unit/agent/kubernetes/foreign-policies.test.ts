@@ -21,6 +21,12 @@ const ADMIN: Resource = {
   plural: "adminnetworkpolicies",
   isNamespaced: false,
 };
+const ISTIO: Resource = {
+  apiVersion: "security.istio.io/v1",
+  kind: "AuthorizationPolicy",
+  plural: "authorizationpolicies",
+  isNamespaced: true,
+};
 const HARMLESS: Resource = {
   apiVersion: "cilium.io/v2",
   kind: "CiliumNode",
@@ -83,7 +89,7 @@ describe("ForeignPolicies", function () {
     server.served = [CILIUM, ADMIN, HARMLESS];
     server.put(HARMLESS, { metadata: { name: "n1" } });
     await refresh();
-    expect([foreign.kinds, changes]).to.deep.equal([[], 0]);
+    expect([foreign.kinds, test("shop")]).to.deep.equal([[], false]);
     expect(server.lists("ciliumnodes")).to.deep.equal([]);
   });
 
@@ -107,6 +113,20 @@ describe("ForeignPolicies", function () {
     server.served = [];
     await refresh();
     expect(test("vault")).to.equal(false);
+  });
+
+  it("should mind a kind of any namespace that may be about others", async function () {
+    server.served = [ISTIO];
+    server.put(ISTIO, { metadata: { name: "a", namespace: "istio-system" } });
+    await refresh();
+    expect(test("shop")).to.equal(true);
+  });
+
+  it("should not take blocks of addresses for pods' where Cilium is", async function () {
+    expect(foreign.areBlocksForPods).to.equal(true);
+    server.served = [HARMLESS];
+    await refresh();
+    expect([foreign.areBlocksForPods, changes]).to.deep.equal([false, 1]);
   });
 
   it("should mind a kind of the cluster for all pods", async function () {

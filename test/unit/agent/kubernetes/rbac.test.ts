@@ -7,7 +7,7 @@ import {
   openKubernetesCatalog,
   type KubernetesCatalogSource,
 } from "../../../../agent/kubernetes/source.ts";
-import { FOREIGN_KINDS } from "../../../../agent/kubernetes/foreign-kinds.ts";
+import { FOREIGN_KINDS } from "../../../../agent/network-policy/foreign-kinds.ts";
 import { createAgentMetrics } from "../../../../agent/metrics.ts";
 import { systemClock } from "../../../../common/clock.ts";
 import { ApiClient } from "../../../../common/kubernetes/api-client.ts";

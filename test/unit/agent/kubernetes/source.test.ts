@@ -264,13 +264,33 @@ describe("openKubernetesCatalog()", function () {
       await settles("10.1.0.2 policy_denied", "guest");
     });
 
-    it("should not guess what a NetworkPolicy means, and take back what was granted", async function () {
+    it("should follow NetworkPolicies, and take back what was granted", async function () {
       expect(held()).to.equal(1);
       const spec = { podSelector: {}, policyTypes: ["Ingress"] };
       server.put(networkPolicies, { metadata: { name: "deny", namespace: "shop" }, spec });
+      await settles("10.1.0.2 policy_denied");
+      expect(held()).to.equal(0);
+      const ingress = [{ ports: [{ port: 8080, protocol: "TCP" }] }];
+      server.put(networkPolicies, {
+        metadata: { name: "deny", namespace: "shop" },
+        spec: { ...spec, ingress },
+      });
+      await settles("10.1.0.2 shm");
+      server.put(networkPolicies, {
+        metadata: { name: "deny", namespace: "shop" },
+        spec: { ...spec, ingress: [{ ports: [{ port: 81 }] }] },
+      });
+      await settles("10.1.0.2 policy_denied");
+    });
+
+    it("should not guess what a NetworkPolicy means that it does not understand", async function () {
+      const spec = {
+        podSelector: { matchExpressions: [{ key: "a", operator: "Near", values: [] }] },
+      };
+      server.put(networkPolicies, { metadata: { name: "odd", namespace: "shop" }, spec });
       await settles("10.1.0.2 policy_unknown");
       expect(held()).to.equal(0);
-      server.delete(networkPolicies, "deny", "shop");
+      server.delete(networkPolicies, "odd", "shop");
       await settles("10.1.0.2 shm");
     });
 
