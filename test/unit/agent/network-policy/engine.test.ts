@@ -465,7 +465,7 @@ describe("parseNetworkPolicy()", function () {
   }
 
   for (const raw of [undefined, null, 1, "x", [], {}]) {
-    it(`should not throw at ${String(raw)}`, function () {
+    it(`should not throw at ${JSON.stringify([raw])}`, function () {
       expect(parseNetworkPolicy(raw)).to.have.property("problem");
     });
   }
