@@ -29,6 +29,10 @@ const METRICS: Readonly<Record<string, string>> = {
   getPerSecond: "GET/s",
   setP50Us: "SET p50 µs",
   getP50Us: "GET p50 µs",
+  p50Ms: "p50 ms",
+  p99Ms: "p99 ms",
+  maxMs: "max ms",
+  peakRssMib: "peak RSS MiB",
 };
 
 /** A peer's name for people; the name itself when it has no other. */

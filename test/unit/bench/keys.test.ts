@@ -1,4 +1,5 @@
 import { expect } from "chai";
+import { FIGURES as AGENT_FIGURES } from "../../../bench/agent/size.ts";
 import { Samples } from "../../../bench/lib/rounds.ts";
 import { CELLS, computeRingRatios, RING_TARGETS } from "../../../bench/ring/cells.ts";
 import { computeRatios, FIGURES, RATIOS } from "../../../bench/sidecar/keys.ts";
@@ -38,6 +39,15 @@ describe("keys of the sidecar bench", function () {
     const ratios = computeRatios(samples);
     expect(Object.keys(ratios)).to.have.members(RATIOS.map(({ key }) => key));
     expect(ratios["rps_c32_vs_haproxy_speedup"]?.value).to.equal(2);
+  });
+});
+
+describe("keys of the agent bench", function () {
+  it("should say their unit in their names, and have a bound", function () {
+    for (const { key, bound } of AGENT_FIGURES) {
+      expect(key).to.match(/_(mib|ms)$/);
+      expect(bound).to.be.a("number");
+    }
   });
 });
 
