@@ -133,6 +133,7 @@ async function start(options: AgentOptions, cleanup: Cleanup): Promise<RunningAg
     sessions: () => broker.sessions().length,
     sidecars: () => broker.memberCount,
     pods: () => catalog().pods.size,
+    failedPods: () => sockets.failures.length,
   });
 
   const adminSocket = options.admin === false ? undefined : join(runtimeDir, ADMIN_SOCKET);
