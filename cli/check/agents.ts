@@ -1,5 +1,8 @@
 import type { Condition } from "../../common/kubernetes/objects.ts";
+import type { FallbacksReply, StreamsReply } from "../../agent/api.ts";
 import type { ShimmyNode } from "../../common/kubernetes/shimmy-node.ts";
+import { ADMIN_PORT } from "../../injector/config.ts";
+import { isStatus } from "../cluster/cluster.ts";
 import { KINDS, NAMES } from "../cluster/kinds.ts";
 import type { CheckContext, NodeObject, PartObject, PodObject } from "./context.ts";
 import { count, fail, ok, someOf, unknown, warn, type Finding } from "./finding.ts";
@@ -75,38 +78,71 @@ function troubleOf(name: string, { status }: ShimmyNode): Finding[] {
   return [warn(`the agent of ${name} is not ready, ${ready.reason}: ${ready.message}`, todo)];
 }
 
-/** Whether descriptors, and with them memory, can be passed between pods of each node. */
+type Passing = "passed" | "refused" | "untried" | "unasked";
+
+/**
+ * Whether descriptors, and with them memory, can be passed between pods of each node, as far as
+ * sidecars have tried: an agent knows what its sidecars told it.
+ */
 export async function checkFdPassing(context: CheckContext): Promise<Finding[]> {
-  const states = await context.shimmyNodes();
-  const nodes = (await context.nodes()).map(({ metadata }) => metadata.name);
-  const byState = Map.groupBy(nodes, (name) => passingOf(states.get(name)));
-  const passed = byState.get("True") ?? [];
-  const refused = byState.get("False") ?? [];
-  const untried = [...(byState.get("Unknown") ?? []), ...(byState.get("unreported") ?? [])];
-  return [
-    ...(passed.length === 0
-      ? []
-      : [ok(`memory was passed between pods of ${count(passed.length, "node")}`)]),
-    ...refused.map((name) => {
-      const message = conditionOf(states.get(name)?.status?.conditions, "FdPassing")?.message ?? "";
-      return fail(
-        `the node ${name} does not let pods pass descriptors to each other: ${message}`,
-        "look for denials in the node's audit log; with SELinux, pods of different categories (MCS) may not share memory",
-      );
-    }),
-    ...(untried.length === 0
-      ? []
-      : [
-          unknown(
-            `it is not known whether pods of ${someOf(untried)} may pass descriptors to each other: no two of them have had a session there`,
-            "let two opted-in pods of one node call each other, and check again",
-          ),
-        ]),
-  ];
+  const agents = new Map(
+    (await context.agents()).map((pod) => [pod.spec?.nodeName ?? "", pod.metadata.name]),
+  );
+  const byState = new Map<Passing, string[]>();
+  for (const { metadata } of await context.nodes()) {
+    const state = await askPassing(context, agents.get(metadata.name));
+    byState.set(state, [...(byState.get(state) ?? []), metadata.name]);
+  }
+  return [...byState].map(([state, nodes]) => passingFinding(state, nodes));
 }
 
-function passingOf(node: ShimmyNode | undefined): Condition["status"] | "unreported" {
-  return conditionOf(node?.status?.conditions, "FdPassing")?.status ?? "unreported";
+function passingFinding(state: Passing, nodes: readonly string[]): Finding {
+  const names = someOf(nodes);
+  switch (state) {
+    case "passed":
+      return ok(`memory was passed between pods of ${names}`);
+    case "refused":
+      return fail(
+        `pods of ${names} may not pass descriptors to each other: connections there go over TCP`,
+        "look for denials in the audit log of these nodes; with SELinux, pods of different categories (MCS) may not share memory",
+      );
+    case "untried":
+      return unknown(
+        `it is not known whether pods of ${names} may pass descriptors to each other: no two have had a stream there`,
+        "let two opted-in pods of one node call each other, and check again",
+      );
+    case "unasked":
+      return unknown(
+        `it is not known whether pods of ${names} may pass descriptors to each other: the agents there could not be asked`,
+        `see the findings about agents; you need get on pods/proxy in the namespace ${NAMES.namespace}`,
+      );
+  }
+}
+
+async function askPassing(context: CheckContext, agent: string | undefined): Promise<Passing> {
+  if (agent === undefined) return "unasked";
+  const pod = { namespace: context.options.namespace, name: agent };
+  const ask = async (view: string): Promise<unknown> => {
+    const text = await context.cluster.podPage(pod, ADMIN_PORT, `/v1/${view}`);
+    return text === undefined ? undefined : JSON.parse(text);
+  };
+  try {
+    const fallbacks = (await ask("fallbacks")) as FallbacksReply | undefined;
+    const streams = (await ask("streams")) as StreamsReply | undefined;
+    return judgePassing(fallbacks, streams);
+  } catch (err) {
+    if (isStatus(err, 403)) return "unasked";
+    throw err;
+  }
+}
+
+function judgePassing(
+  fallbacks: FallbacksReply | undefined,
+  streams: StreamsReply | undefined,
+): Passing {
+  if (fallbacks === undefined || streams === undefined) return "unasked";
+  if (fallbacks.fallbacks.some(({ reason }) => reason === "fd_passing_refused")) return "refused";
+  return streams.streams.some(({ transport }) => transport === "shm") ? "passed" : "untried";
 }
 
 function conditionOf(

@@ -83,7 +83,7 @@ export function putNode(server: FakeApiServer, name: string, nodeInfo: object = 
 export function putShimmyNode(
   server: FakeApiServer,
   name: string,
-  conditions: Readonly<Record<string, string>> = { Ready: "True", FdPassing: "True" },
+  conditions: Readonly<Record<string, string>> = { Ready: "True" },
 ): void {
   server.put(KINDS.shimmyNodes, {
     metadata: { name },
@@ -191,6 +191,9 @@ export interface ApiBehaviour {
   readonly allows?: (verb: string, resource: string) => boolean;
   /** What admission does with a pod; injects it by default. */
   readonly admit?: (pod: Fields) => unknown;
+  /** What agents report of sidecars. */
+  readonly fallbacks?: readonly object[];
+  readonly streams?: readonly object[];
 }
 
 /** What a real API server does besides storing: its version, permissions and admission. */
@@ -198,6 +201,8 @@ export function apiBehaviour({
   version = "v1.34.4",
   allows = () => true,
   admit = (pod) => ({ status: 201, body: inject(pod) }),
+  fallbacks = [],
+  streams = [{ transport: "shm" }],
 }: ApiBehaviour = {}): FakeApiServer["intercept"] {
   return ({ method, path, body, query }: SeenRequest) => {
     if (path === "/version") return { status: 200, body: { gitVersion: version } };
@@ -208,6 +213,8 @@ export function apiBehaviour({
       const { verb, resource } = spec.resourceAttributes;
       return { status: 201, body: { status: { allowed: allows(verb, resource) } } };
     }
+    if (path.endsWith("/proxy/v1/fallbacks")) return { status: 200, body: { fallbacks } };
+    if (path.endsWith("/proxy/v1/streams")) return { status: 200, body: { streams } };
     const isTrial = method === "POST" && path.endsWith("/pods") && query.get("dryRun") === "All";
     return isTrial ? (admit(body as unknown as Fields) as FakeAnswer) : undefined;
   };
