@@ -206,6 +206,8 @@ class KubernetesCatalog implements KubernetesCatalogSource {
     const { pods } = this.#catalog;
     const services = this.#services.size;
     this.#options.log.info({ pods: pods.size, services }, "cluster read");
+    // Whoever could not wait for it has an empty catalog.
+    this.#gather();
   }
 
   #note(name: CacheName, key: string): void {

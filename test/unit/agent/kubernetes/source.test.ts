@@ -395,6 +395,7 @@ describe("openKubernetesCatalog()", function () {
       server.intercept = () => undefined;
       await settles("10.1.0.2 shm");
       expect(source?.error).to.equal(undefined);
+      await eventually("the word", () => told.at(-1)?.pods.size === 2);
     });
 
     it("should say nothing before everything was read, so that nothing is revoked (I1)", async function () {
