@@ -17,6 +17,8 @@ export interface ApiRequest {
   /** Longest time until the whole answer is there. @defaultValue 30 s */
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
+  /** Called when the server has accepted a request whose answer is read as it comes. */
+  readonly onAccepted?: () => void;
 }
 
 /** What the parts above need of the API server. */
@@ -78,6 +80,7 @@ export class ApiClient implements KubernetesApi {
     try {
       // Whoever reads the stream decides how long it may be silent.
       const response = await this.#send(request, { signal, bodyTimeout: 0 });
+      request.onAccepted?.();
       for await (const chunk of response.body) yield chunk as Buffer;
     } catch (err) {
       throw err instanceof ApiError ? err : unanswered(request, err);

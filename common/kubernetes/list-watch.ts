@@ -74,6 +74,8 @@ interface Entry<T> {
   readonly item: T | undefined;
 }
 
+/** Reason of the error that ends a silent watch. */
+const SILENCE = "Silence";
 /** Watches from one version that may fail before it is given up. */
 const MAX_FAILED_WATCHES = 5;
 
@@ -117,7 +119,10 @@ export class ListWatch<T> {
     return this.#synced.promise;
   }
 
-  /** Time since the server was last heard about this kind, in milliseconds; infinite before. */
+  /**
+   * Time since the server was last heard about this kind, in milliseconds; infinite before. A watch
+   * that it accepted counts.
+   */
   get silentMs(): number {
     return this.#options.clock.now() - this.#heardAt;
   }
@@ -170,7 +175,7 @@ export class ListWatch<T> {
     if (isLost) this.#version = undefined; // I3
     onEvent?.("error");
     const fields = { resource: resource.plural, error: message, relist: isLost };
-    log[isExpired ? "info" : "warn"](fields, "watch failed");
+    log[levelOf(failure)](fields, "watch failed");
     return retryAfterMs;
   }
 
@@ -232,6 +237,12 @@ export class ListWatch<T> {
         labelSelector,
       },
       signal: AbortSignal.any([silence.signal, this.#stop.signal]),
+      // A server that goes on from our version has nothing that we have not heard. Kinds that nothing
+      // happens to may get no bookmarks: https://github.com/kubernetes/kubernetes, cacher.go,
+      // dispatchEvents(), until an event or a progress notice of etcd came.
+      onAccepted: () => {
+        this.#heardAt = clock.now();
+      },
     });
     try {
       for await (const line of splitLines(chunks, maxLineBytes)) {
@@ -245,7 +256,8 @@ export class ListWatch<T> {
     } catch (err) {
       if (!silence.signal.aborted) throw err;
       onEvent?.("silence");
-      throw new ApiError(`the watch was silent for ${silenceMs} ms`, { status: 0, cause: err });
+      const message = `the watch was silent for ${silenceMs} ms`;
+      throw new ApiError(message, { status: 0, reason: SILENCE, cause: err });
     } finally {
       endWatchdog();
       // One that lasted was in order, even where nothing happened and no bookmark came.
@@ -281,6 +293,12 @@ export class ListWatch<T> {
     if (item === undefined) this.#items.delete(key);
     else this.#items.set(key, item);
   }
+}
+
+/** What belongs to the way of things is not a warning. */
+function levelOf({ isExpired, reason }: ApiError): "debug" | "info" | "warn" {
+  if (reason === SILENCE) return "debug";
+  return isExpired ? "info" : "warn";
 }
 
 interface ListPage {

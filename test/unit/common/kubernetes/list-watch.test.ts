@@ -197,6 +197,15 @@ describe("ListWatch", function () {
     expect(server.lists("/pods")).to.have.length(1);
   });
 
+  it("should count a watch that the server accepts as heard, where no bookmarks come", async function () {
+    await start({ silenceMs: 100 });
+    const silences = (): number => events.filter((event) => event === "silence").length;
+    await eventually("three silent watches", () => silences() === 3);
+    await eventually("another watch", () => events.at(-1) === "watch" && server.watchCount === 1);
+    expect(watch.silentMs).to.be.lessThan(200);
+    expect(server.lists("/pods"), "none but the first").to.have.length(1);
+  });
+
   it("should keep a quiet watch as long as bookmarks come, and go on from the last", async function () {
     await start({ silenceMs: 600 });
     for (let i = 0; i < 9; i++) {
