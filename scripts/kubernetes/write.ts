@@ -1,12 +1,13 @@
 // Writes what is made from the schemas of our kinds: manifests/base/crds and the tables of fields in
-// docs/reference; and from manifests/base, the templates of the chart. Run it after a change of a
-// schema or a manifest; a test says so when it was forgotten.
+// docs/reference; and from manifests/base, the templates of the chart and the page of roles. Run it
+// after a change of a schema or a manifest; a test says so when it was forgotten.
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 import { PACKAGE_ROOT } from "../../common/version.ts";
-import { chartTemplates } from "./chart.ts";
+import { chartFiles } from "./chart.ts";
 import { crdFiles, renderCrd } from "./crd.ts";
+import { RBAC_PAGE, withRoles } from "./rbac.ts";
 import { describeSchema } from "./reference.ts";
 
 const FIELDS_BEGIN = "\n## spec\n";
@@ -27,7 +28,8 @@ export function generatedFiles(): ReadonlyMap<string, string> {
         [file.page, withFields(page, describeSchema(file.schema))],
       ];
     }),
-    ...chartTemplates(),
+    ...chartFiles(),
+    [RBAC_PAGE, withRoles(readFileSync(join(PACKAGE_ROOT, RBAC_PAGE), "utf8"))],
   ]);
 }
 
