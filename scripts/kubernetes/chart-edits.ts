@@ -120,3 +120,10 @@ export const CHART_CONDITIONS: Readonly<Record<string, string>> = {
   ValidatingAdmissionPolicy: 'include "shimmy.since130" .',
   ValidatingAdmissionPolicyBinding: 'include "shimmy.since130" .',
 };
+
+/** Components of Kustomize whose resources are in the chart, and when they are. */
+export const CHART_COMPONENTS: Readonly<Record<string, string>> = {
+  "pod-monitors": ".Values.monitoring.podMonitors",
+  alerts: ".Values.monitoring.alerts",
+  openshift: ".Values.openshift",
+};

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { isMap, parse, parseAllDocuments, type Document, type YAMLMap } from "yaml";
 
 import { PACKAGE_ROOT } from "../../common/version.ts";
-import { CHART_CONDITIONS, CHART_EDITS, type ChartEdit } from "./chart-edits.ts";
+import { CHART_COMPONENTS, CHART_CONDITIONS, CHART_EDITS, type ChartEdit } from "./chart-edits.ts";
 
 /** The image in manifests/base, which none can have. */
 export const UNSET_IMAGE = "shimmy:{image-not-set}";
@@ -17,22 +17,27 @@ interface ChartSource {
   readonly when?: string;
 }
 
+/** A Prometheus may select these by labels that people choose. */
+const MONITORING_KINDS = new Set(["PodMonitor", "PrometheusRule"]);
 /** The namespace is the release's, and is there before the chart is installed. */
 const NOT_IN_CHART = new Set(["namespace.yaml"]);
 
 /**
- * The templates of the chart, by their path: the manifests of Kustomize, with labels, image and
- * values in place of what stands there.
+ * The files of the chart that are made, by their path: the manifests of Kustomize as templates, with
+ * labels, image and values in place of what stands there; and the dashboard.
  */
-export function chartTemplates(): ReadonlyMap<string, string> {
-  return new Map(
-    sources().map((source) => {
+export function chartFiles(): ReadonlyMap<string, string> {
+  const read = (path: string): string =>
+    readFileSync(join(PACKAGE_ROOT, "manifests", path), "utf8");
+  return new Map([
+    ...sources().map((source): [string, string] => {
       const { path } = source;
       const name = path.replace(/^(?:base|components)\//, "").replaceAll("/", "-");
-      const text = readFileSync(join(PACKAGE_ROOT, "manifests", path), "utf8");
-      return [`manifests/chart/templates/${name}`, renderTemplate(source, text)];
+      return [`manifests/chart/templates/${name}`, renderTemplate(source, read(path))];
     }),
-  );
+    // A chart reads files of its own folder only.
+    ["manifests/chart/files/shimmy.json", read("components/dashboard/shimmy.json")],
+  ]);
 }
 
 function sources(): readonly ChartSource[] {
@@ -48,6 +53,12 @@ function sources(): readonly ChartSource[] {
       .filter((path) => !NOT_IN_CHART.has(path))
       .map((path) => ({ path: `base/${path}` })),
     ...read("base/crds").map((path) => ({ path: `base/crds/${path}` })),
+    ...Object.entries(CHART_COMPONENTS).flatMap(([component, when]) =>
+      read(`components/${component}`).map((path) => ({
+        path: `components/${component}/${path}`,
+        when,
+      })),
+    ),
   ];
 }
 
@@ -76,8 +87,10 @@ function renderDocument(document: Document): string {
     placeholders.push({ key, lines });
     return document.createPair(key, null);
   };
-  addLabels(document, placeholderOf(['{{- include "shimmy.labels" . | nindent INDENT }}']));
-  const id = `${String(document.get("kind"))}/${String(document.getIn(["metadata", "name"]))}`;
+  const kind = String(document.get("kind"));
+  const labels = MONITORING_KINDS.has(kind) ? "shimmy.monitoringLabels" : "shimmy.labels";
+  addLabels(document, placeholderOf([`{{- include "${labels}" . | nindent INDENT }}`]));
+  const id = `${kind}/${String(document.getIn(["metadata", "name"]))}`;
   for (const edit of CHART_EDITS[id] ?? []) applyEdit(document, edit, placeholderOf);
   const text = document
     .toString({ lineWidth: 0, flowCollectionPadding: false })

@@ -12,6 +12,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
+{{- /* The same with those by which a Prometheus or a Grafana finds them. */ -}}
+{{- define "shimmy.monitoringLabels" -}}
+{{ include "shimmy.labels" . }}
+{{- with .Values.monitoring.labels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
 {{- /* Whether the API server knows what came with 1.30: admission policies, and sleep before the end. */ -}}
 {{- define "shimmy.since130" -}}
 {{- if semverCompare ">=1.30.0-0" .Capabilities.KubeVersion.Version -}}yes{{- end -}}

@@ -275,7 +275,10 @@ describe("manifests/components/alerts", function () {
     it(`should let ${alert} fire`, async function () {
       const { severity } = rule?.labels ?? {};
       const runbook = rule?.annotations.runbook;
-      const expected = { exp_labels: { ...labels, severity }, exp_annotations: { summary, runbook } };
+      const expected = {
+        exp_labels: { ...labels, severity },
+        exp_annotations: { summary, runbook },
+      };
       await test(fires, [expected]);
     });
 

@@ -56,6 +56,35 @@ describe("manifests/chart", function () {
     for (const [id, object] of Object.entries(ours)) expect(theirs[id], id).to.deep.equal(object);
   });
 
+  for (const { components, args } of [
+    { components: ["pod-monitors"], args: ["--set", "monitoring.podMonitors=true"] },
+    { components: ["alerts"], args: ["--set", "monitoring.alerts=true"] },
+    { components: ["dashboard"], args: ["--set", "monitoring.dashboard=true"] },
+    { components: ["openshift"], args: ["--set", "openshift=true"] },
+    { components: ["kubernetes-1.28"], args: ["--kube-version", "1.28.0"] },
+  ]) {
+    it(`should render with ${args.join(" ")} what the component renders`, async function () {
+      const crds = await kustomize("manifests/base/crds");
+      const ours = comparable([...(await install(...components)), ...crds]);
+      const theirs = comparable(await helmTemplate(...args));
+      expect(Object.keys(theirs)).to.have.members(Object.keys(ours));
+      for (const [id, object] of Object.entries(ours)) expect(theirs[id], id).to.deep.equal(object);
+    });
+  }
+
+  it("should let a Prometheus select what is for it by labels", async function () {
+    const objects = await helmTemplate(
+      ...[
+        "--set",
+        "monitoring.podMonitors=true,monitoring.alerts=true,monitoring.labels.team=mesh",
+      ],
+    );
+    const labelled = objects.filter(({ metadata }) => metadata.labels?.["team"] === "mesh");
+    expect(new Set(labelled.map(({ kind }) => kind))).to.deep.equal(
+      new Set(["PodMonitor", "PrometheusRule"]),
+    );
+  });
+
   it("should give every object its labels", async function () {
     for (const { metadata } of await helmTemplate()) {
       expect(metadata.labels).to.include({
