@@ -13,7 +13,7 @@ import { ShimmyError, toShimmyError, type ShimmyErrorCode } from "../common/erro
 import type { Logger } from "../common/log.ts";
 import type { ErrorReply } from "./api.ts";
 import type { AgentMetrics } from "./metrics.ts";
-import type { AgentNative, Credentials } from "./native.ts";
+import type { AgentNative, Credentials, ListenOn } from "./native.ts";
 import { claimSocketPath } from "./runtime-dir.ts";
 
 /** What a request is answered with when it is a success. */
@@ -24,8 +24,7 @@ export interface Reply {
 
 /** Options for {@link ApiServer.listen}. */
 export interface ApiServerOptions {
-  readonly path: string;
-  readonly mode: number;
+  readonly on: ListenOn;
   /** Decides who may ask. @returns The refusal, or `undefined`. */
   readonly admit: (peer: Credentials) => ShimmyError | undefined;
   /** Whether one more request is within the rate. */
@@ -92,20 +91,22 @@ export class ApiServer {
   }
 
   /**
-   * Binds the socket; a file left over from an agent that was killed is replaced.
+   * Binds the socket, or takes one that listens already; a file left over from an agent that was
+   * killed is replaced.
    *
    * @throws {@link ShimmyError} `SHIMMY_ERR_ADDRESS_IN_USE` when another agent listens there.
    * @throws {@link ShimmyError} `SHIMMY_ERR_SYSTEM` when it cannot be bound.
    */
   static async listen(options: ApiServerOptions): Promise<ApiServer> {
-    const { path, mode } = options;
-    await claimSocketPath(path);
+    const { on } = options;
+    if ("path" in on) await claimSocketPath(on.path);
     const server = new ApiServer(options);
     try {
       await new Promise<void>((resolve, reject) => {
-        server.#server.once("error", reject).listen(path, resolve);
+        const target = "path" in on ? { path: on.path } : { fd: on.fd.release() };
+        server.#server.once("error", reject).listen(target, resolve);
       });
-      await chmod(path, mode);
+      if ("path" in on) await chmod(on.path, on.mode);
     } catch (err) {
       await server.close();
       throw toShimmyError(err, "SHIMMY_ERR_SYSTEM");

@@ -1,11 +1,18 @@
 import { LOG_LEVEL_SETTING } from "../common/log-setting.ts";
-import { boolean, integer, text } from "../common/env-parsers.ts";
+import {
+  boolean,
+  integer,
+  listenAddress,
+  text,
+  type ListenAddress,
+} from "../common/env-parsers.ts";
 import {
   resolveConfig,
   type Config,
   type ConfigSchema,
   type ConfigSources,
 } from "../common/env.ts";
+import { ShimmyError } from "../common/errors.ts";
 import { DEFAULT_QUOTAS } from "./quotas.ts";
 
 /** The agent's settings. docs/reference/config.md shows them; a test keeps it so. */
@@ -14,8 +21,32 @@ export const AGENT_CONFIG = {
     env: "SHIMMY_CATALOG",
     flag: "catalog",
     parse: text,
-    required: true,
-    doc: "The catalog file, see catalog.md; read again when it changes.",
+    doc: "The catalog file, see catalog.md; read again when it changes. Either this or a node's name is required.",
+  },
+  nodeName: {
+    env: "SHIMMY_NODE_NAME",
+    flag: "node-name",
+    parse: text,
+    doc: "Name of the Kubernetes node whose pods are served, in place of a catalog file.",
+  },
+  kubeconfig: {
+    env: "SHIMMY_KUBECONFIG",
+    flag: "kubeconfig",
+    parse: text,
+    doc: "Kubeconfig file; when not given, the pod's own account, then `KUBECONFIG`, then `~/.kube/config`.",
+  },
+  netnsHelper: {
+    env: "SHIMMY_NETNS_HELPER",
+    flag: "netns-helper",
+    parse: text,
+    default: "/run/shimmy/helper.sock",
+    doc: "In Kubernetes, the socket of shimmy-netns-helper, which makes the sockets in the pods' network namespaces.",
+  },
+  adminAddress: {
+    env: "SHIMMY_ADMIN_ADDRESS",
+    flag: "admin-address",
+    parse: listenAddress,
+    doc: "Address of health, metrics and status over HTTP; port 0 lets the kernel choose. When not given, `0.0.0.0:14790` in Kubernetes and none with a catalog file.",
   },
   runtimeDir: {
     env: "SHIMMY_RUNTIME_DIR",
@@ -48,8 +79,14 @@ export const AGENT_CONFIG = {
   },
 } as const satisfies ConfigSchema;
 
-/** What {@link resolveAgentConfig} gives. */
-export type AgentConfig = Config<typeof AGENT_CONFIG>;
+/** What {@link resolveAgentConfig} gives: exactly one of `catalog` and `nodeName`. */
+export type AgentConfig = Omit<Config<typeof AGENT_CONFIG>, "catalog" | "nodeName"> &
+  (
+    | { readonly catalog: string; readonly nodeName: undefined }
+    | { readonly catalog: undefined; readonly nodeName: string }
+  );
+
+const KUBERNETES_ADMIN_ADDRESS: ListenAddress = { address: "0.0.0.0", port: 14_790 };
 
 /**
  * Resolves the agent's settings.
@@ -57,5 +94,14 @@ export type AgentConfig = Config<typeof AGENT_CONFIG>;
  * @throws {@link ShimmyError} `SHIMMY_ERR_INVALID_CONFIG` that names every setting refused.
  */
 export function resolveAgentConfig(sources: ConfigSources): AgentConfig {
-  return resolveConfig(AGENT_CONFIG, sources);
+  const { catalog, nodeName, ...config } = resolveConfig(AGENT_CONFIG, sources);
+  if (catalog !== undefined && nodeName === undefined) return { ...config, catalog, nodeName };
+  if (nodeName === undefined || catalog !== undefined) {
+    throw new ShimmyError(
+      "SHIMMY_ERR_INVALID_CONFIG",
+      "exactly one of SHIMMY_CATALOG (a file) and SHIMMY_NODE_NAME (Kubernetes) is required",
+    );
+  }
+  const adminAddress = config.adminAddress ?? KUBERNETES_ADMIN_ADDRESS;
+  return { ...config, adminAddress, catalog, nodeName };
 }

@@ -1,29 +1,56 @@
 import { hostname } from "node:os";
 import { join } from "node:path";
 
+import { AdminServer } from "../common/admin-server.ts";
+import { systemClock, type Clock } from "../common/clock.ts";
+import type { ListenAddress } from "../common/env-parsers.ts";
 import type { Logger } from "../common/log.ts";
 import { VERSION } from "../common/version.ts";
 import { ADMIN_SOCKET, type HealthReply } from "./api.ts";
 import { ApiServer } from "./api-server.ts";
 import { admitOperator } from "./attestation.ts";
 import { Broker } from "./broker.ts";
-import { Cleanup } from "./cleanup.ts";
 import type { Catalog } from "./catalog.ts";
 import { FileCatalogSource } from "./catalog-file.ts";
-import { systemClock, type Clock } from "../common/clock.ts";
-import { addAgentGauges, createAgentMetrics } from "./metrics.ts";
-import { systemNative, type AgentNative } from "./native.ts";
-import { PodSockets, PodSocketSet } from "./pod-sockets.ts";
+import type { CatalogSource } from "./catalog-source.ts";
+import { Cleanup } from "./cleanup.ts";
+import { DirectoryPlace } from "./directory-place.ts";
+import { addAgentGauges, createAgentMetrics, type AgentMetrics } from "./metrics.ts";
+import { connectTo, systemNative, type AgentNative } from "./native.ts";
+import { NetnsHelper } from "./netns-client.ts";
+import { NetnsPlace } from "./netns-place.ts";
+import { PodSocketSet } from "./pod-socket-set.ts";
+import { PodSockets } from "./pod-sockets.ts";
+import { PodProcesses } from "./processes.ts";
 import { DEFAULT_QUOTAS, type Quotas } from "./quotas.ts";
-import { createRoutes, withMetrics, type RouteDeps } from "./routes.ts";
-import { prepareRuntimeDir, removeStalePods } from "./runtime-dir.ts";
+import { createAdminRoutes, createRoutes, withMetrics, type RouteDeps } from "./routes.ts";
+import { prepareRuntimeDir, prepareSharedDir, removeStalePods } from "./runtime-dir.ts";
+import type { SocketPlace } from "./socket-place.ts";
+
+/** What a source of the catalog works with. */
+export interface CatalogDeps {
+  readonly metrics: AgentMetrics;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Called with each new catalog, from {@link CatalogSource.watch} on. */
+  readonly onChange: (catalog: Catalog) => void;
+}
+
+/** Opens what the agent knows pods and services by. */
+export type OpenCatalog = (deps: CatalogDeps) => Promise<CatalogSource>;
 
 /** Options for {@link runAgent}. */
 export interface AgentOptions {
-  /** The catalog file. */
-  readonly catalogPath: string;
+  readonly openCatalog: OpenCatalog;
   /** Directory for the sockets; made when it is not there. */
   readonly runtimeDir: string;
+  /**
+   * Socket of the helper that makes pods' sockets in their network namespaces. Without it they are
+   * in directories below `runtimeDir`.
+   */
+  readonly netnsHelper?: string;
+  /** Where health, metrics and the table of the node are served over HTTP, if they are. */
+  readonly adminAddress?: ListenAddress | undefined;
   readonly log: Logger;
   /** Whether the node-wide socket is served. @defaultValue true */
   readonly admin?: boolean;
@@ -39,6 +66,8 @@ export interface AgentOptions {
 export interface RunningAgent {
   /** Path of the node-wide socket, if it is served. */
   readonly adminSocket: string | undefined;
+  /** Address of {@link AgentOptions.adminAddress}, with the port that the kernel chose. */
+  readonly adminAddress: ListenAddress | undefined;
   health(): HealthReply;
   /** Closes every socket and removes the files. Sessions and streams between sidecars go on. */
   close(): Promise<void>;
@@ -46,6 +75,28 @@ export interface RunningAgent {
 
 /** How often one-sided sessions are looked for. */
 const SWEEP_MS = 5000;
+/** How often pods without sockets are looked for. */
+const LOOK_MS = 500;
+/** While all have theirs, one look in so many is for processes that are new. */
+const LAZY_LOOKS = 4;
+
+/** Opens a catalog file. */
+export function catalogFile(path: string): OpenCatalog {
+  return ({ metrics, clock, log, onChange }) =>
+    FileCatalogSource.open({
+      path,
+      defaults: { node: hostname(), uid: process.geteuid?.() ?? 0 },
+      clock,
+      log,
+      onChange: (catalog) => {
+        metrics.catalogLoads.inc({ result: "loaded" });
+        onChange(catalog);
+      },
+      onRefused: () => {
+        metrics.catalogLoads.inc({ result: "refused" });
+      },
+    });
+}
 
 /**
  * Starts an agent in this process.
@@ -71,25 +122,18 @@ async function start(options: AgentOptions, cleanup: Cleanup): Promise<RunningAg
   const metrics = createAgentMetrics();
   const startedAt = clock.now();
 
-  const source = await FileCatalogSource.open({
-    path: options.catalogPath,
-    defaults: { node: hostname(), uid: process.geteuid?.() ?? 0 },
+  const source = await options.openCatalog({
+    metrics,
     clock,
     log,
     onChange: (catalog) => {
-      metrics.catalogLoads.inc({ result: "loaded" });
       broker.setCatalog(catalog);
       void sockets.reconcile();
-    },
-    onRefused: () => {
-      metrics.catalogLoads.inc({ result: "refused" });
     },
   });
   cleanup.defer(() => {
     source.close();
   });
-  await prepareRuntimeDir(runtimeDir);
-  await removeStalePods(runtimeDir);
 
   const catalog = (): Catalog => source.catalog;
   const broker = new Broker(catalog(), { native, clock, quotas, metrics, log });
@@ -115,19 +159,25 @@ async function start(options: AgentOptions, cleanup: Cleanup): Promise<RunningAg
     health,
     reportOf: (pod) => sockets.reportOf(pod),
   };
-  const sockets = new PodSocketSet({ log, catalog }, (pod) =>
-    PodSockets.open(pod, {
-      broker,
-      native,
-      clock,
-      quotas,
-      metrics,
-      log,
-      catalog,
-      runtimeDir,
-      route: createRoutes(routes, pod.uid),
-    }),
-  );
+  const processes = new PodProcesses();
+  const sockets = new PodSocketSet({
+    place: await preparePlace(options, { clock, processes }),
+    open: (pod, listeners) =>
+      PodSockets.open(pod, listeners, {
+        broker,
+        native,
+        clock,
+        quotas,
+        metrics,
+        log,
+        catalog,
+        route: createRoutes(routes, pod.uid),
+      }),
+    catalog,
+    metrics,
+    clock,
+    log,
+  });
   cleanup.defer(() => sockets.close());
   addAgentGauges(metrics, {
     sessions: () => broker.sessions().length,
@@ -139,8 +189,7 @@ async function start(options: AgentOptions, cleanup: Cleanup): Promise<RunningAg
   const adminSocket = options.admin === false ? undefined : join(runtimeDir, ADMIN_SOCKET);
   if (adminSocket !== undefined) {
     const server = await ApiServer.listen({
-      path: adminSocket,
-      mode: 0o600,
+      on: { path: adminSocket, mode: 0o600 },
       admit: admitOperator,
       takeRequest: () => true,
       route: withMetrics(createRoutes(routes), metrics),
@@ -151,6 +200,13 @@ async function start(options: AgentOptions, cleanup: Cleanup): Promise<RunningAg
     });
     cleanup.defer(() => server.close());
   }
+  const admin = await serveAdmin(options, createAdminRoutes(routes, metrics));
+  if (admin !== undefined) cleanup.defer(() => admin.close());
+
+  if (options.netnsHelper !== undefined) {
+    await processes.scan();
+    cleanup.defer(clock.every(LOOK_MS, lookForPods(processes, sockets, log)));
+  }
   await sockets.reconcile();
   source.watch();
   cleanup.defer(
@@ -160,5 +216,50 @@ async function start(options: AgentOptions, cleanup: Cleanup): Promise<RunningAg
   );
   log.info({ runtimeDir, node: catalog().node, pods: catalog().pods.size }, "agent started");
 
-  return { adminSocket, health, close: () => cleanup.run() };
+  return { adminSocket, adminAddress: admin?.address, health, close: () => cleanup.run() };
+}
+
+/** Makes ready where pods' sockets are to be. */
+async function preparePlace(
+  { runtimeDir, netnsHelper }: AgentOptions,
+  { clock, processes }: { clock: Clock; processes: PodProcesses },
+): Promise<SocketPlace> {
+  if (netnsHelper === undefined) {
+    await prepareRuntimeDir(runtimeDir);
+    await removeStalePods(runtimeDir);
+    return new DirectoryPlace(runtimeDir);
+  }
+  await prepareSharedDir(runtimeDir);
+  const helper = new NetnsHelper({ path: netnsHelper, connect: connectTo, clock });
+  return new NetnsPlace({ processes, helper });
+}
+
+async function serveAdmin(
+  { adminAddress, log }: AgentOptions,
+  routes: ReturnType<typeof createAdminRoutes>,
+): Promise<AdminServer | undefined> {
+  if (adminAddress === undefined) return undefined;
+  return AdminServer.listen({ ...adminAddress, routes, log });
+}
+
+/** One look at a time; a late one is left out. */
+function lookForPods(processes: PodProcesses, sockets: PodSocketSet, log: Logger): () => void {
+  let isLooking = false;
+  let looks = 0;
+  const look = async (): Promise<void> => {
+    looks++;
+    if (sockets.isIncomplete || looks % LAZY_LOOKS === 0) await processes.scan();
+    await sockets.check();
+  };
+  return () => {
+    if (isLooking) return;
+    isLooking = true;
+    look()
+      .catch((err: unknown) => {
+        log.error({ err }, "processes of pods not looked for");
+      })
+      .finally(() => {
+        isLooking = false;
+      });
+  };
 }

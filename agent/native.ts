@@ -2,9 +2,11 @@ import { close } from "node:fs";
 
 import {
   ControlServer,
-  type ControlSocket,
+  ControlSocket,
+  OwnedFd,
   shutdownFd,
   socketPair,
+  unixPeerCgroup,
   unixPeerCredentials,
 } from "../shm-core/lib/control-socket.ts";
 import type { ShimmyError } from "../common/errors.ts";
@@ -23,7 +25,19 @@ export interface Fd {
 export interface Credentials {
   readonly pid: number;
   readonly uid: number;
+  /**
+   * The text of the process's `/proc/PID/cgroup`, read when it is asked for first: while the process
+   * that connected is there. Throws a {@link ShimmyError} when it is not, or cannot be seen.
+   */
+  readonly cgroup?: () => string;
 }
+
+/** Where a server listens. */
+export type ListenOn =
+  /** A socket file, to be made. */
+  | { readonly path: string; readonly mode: number }
+  /** A socket that listens already. Whoever is told to listen on it owns it. */
+  | { readonly fd: Fd };
 
 /** What a {@link MessageSocket} calls. */
 export interface MessageHandlers {
@@ -46,11 +60,7 @@ export interface MessageSocket {
 
 /** What the agent needs of the native library; tests pass a fake. */
 export interface AgentNative {
-  listen(options: {
-    readonly path: string;
-    readonly mode: number;
-    readonly onConnection: (socket: MessageSocket) => void;
-  }): { close(): void };
+  listen(on: ListenOn, onConnection: (socket: MessageSocket) => void): { close(): void };
   /** Two connected sockets for a session. */
   socketPair(): [Fd, Fd];
   /** Ends a session's socket for all who hold it. */
@@ -65,14 +75,14 @@ export interface AgentNative {
 
 /** The native library itself. */
 export const systemNative: AgentNative = {
-  listen: ({ path, mode, onConnection }) =>
-    ControlServer.listen({
-      path,
-      mode,
-      onConnection: (socket) => {
-        onConnection(wrap(socket));
-      },
-    }),
+  listen: (on, onConnection) => {
+    const accept = (socket: ControlSocket): void => {
+      onConnection(wrap(socket));
+    };
+    return "fd" in on
+      ? adopt(on.fd, accept)
+      : ControlServer.listen({ ...on, onConnection: accept });
+  },
   socketPair,
   shutdown: (fd) => {
     shutdownFd(fd.number);
@@ -89,12 +99,39 @@ export const systemNative: AgentNative = {
   discard: (fd) => {
     close(fd.release(), () => undefined);
   },
-  peerCredentials: unixPeerCredentials,
+  peerCredentials: (fd) => ({
+    ...unixPeerCredentials(fd),
+    cgroup: once(() => unixPeerCgroup(fd)),
+  }),
 };
+
+/**
+ * Connects to a message socket.
+ *
+ * @throws {@link ShimmyError} `SHIMMY_ERR_SYSTEM` or `SHIMMY_ERR_TIMEOUT` when nobody accepts there.
+ */
+export async function connectTo(path: string): Promise<MessageSocket> {
+  return wrap(await ControlSocket.connect({ path }));
+}
+
+function adopt(fd: Fd, accept: (socket: ControlSocket) => void): ControlServer {
+  const owned = new OwnedFd(fd.release());
+  try {
+    return ControlServer.adopt(owned, accept);
+  } catch (err) {
+    owned.close();
+    throw err;
+  }
+}
+
+function once<T>(read: () => T): () => T {
+  let kept: { readonly value: T } | undefined;
+  return () => (kept ??= { value: read() }).value;
+}
 
 function wrap(socket: ControlSocket): MessageSocket {
   return {
-    peer: socket.peer,
+    peer: { ...socket.peer, cgroup: once(() => socket.peerCgroup()) },
     start: ({ onMessage, onClose }) => {
       socket.onClose = onClose;
       socket.onMessage = onMessage;

@@ -1,15 +1,12 @@
-import { chmod } from "node:fs/promises";
-import { join } from "node:path";
-
-import { messageOf, ShimmyError, type ShimmyErrorCode } from "../common/errors.ts";
-import { API_SOCKET, FD_SOCKET, type ReportMessage } from "./api.ts";
+import { ShimmyError, type ShimmyErrorCode } from "../common/errors.ts";
+import type { ReportMessage } from "./api.ts";
 import { ApiServer, type ApiServerOptions } from "./api-server.ts";
 import { attest } from "./attestation.ts";
 import type { CatalogPod } from "./catalog.ts";
 import { Client, type ClientDeps } from "./client.ts";
 import type { AgentNative, MessageSocket } from "./native.ts";
 import { TokenBucket, type Quotas } from "./quotas.ts";
-import { preparePodDirectory, removePodDirectory, socketMode } from "./runtime-dir.ts";
+import type { PodListeners } from "./socket-place.ts";
 
 /** What a {@link PodSockets} works with. */
 export interface PodSocketsDeps extends Omit<
@@ -17,7 +14,6 @@ export interface PodSocketsDeps extends Omit<
   "messages" | "onWelcome" | "onClose" | "native"
 > {
   readonly native: AgentNative;
-  readonly runtimeDir: string;
   readonly quotas: Quotas;
   /** The routes of the pod's HTTP socket. */
   readonly route: ApiServerOptions["route"];
@@ -25,6 +21,8 @@ export interface PodSocketsDeps extends Omit<
 
 /** Both sockets of one pod, and who is connected to them. */
 export class PodSockets {
+  /** Where they are. */
+  readonly listeners: PodListeners;
   readonly #pod: CatalogPod;
   readonly #deps: PodSocketsDeps;
   readonly #clients = new Set<Client>();
@@ -34,24 +32,27 @@ export class PodSockets {
   #fd: { close(): void } | undefined;
   /** The client that said hello last. */
   #sidecar: Client | undefined;
-  #isShared: boolean;
 
-  private constructor(pod: CatalogPod, deps: PodSocketsDeps) {
+  private constructor(pod: CatalogPod, listeners: PodListeners, deps: PodSocketsDeps) {
     this.#pod = pod;
+    this.listeners = listeners;
     this.#deps = deps;
-    this.#isShared = isShared(pod);
     this.#messages = new TokenBucket(deps.quotas.messages, deps.clock);
     this.#requests = new TokenBucket(deps.quotas.httpRequests, deps.clock);
   }
 
   /**
-   * Makes the pod's directory and opens both sockets in it.
+   * Begins to serve both sockets. `listeners` are closed with them, also when this fails.
    *
-   * @throws {@link ShimmyError} `SHIMMY_ERR_RUNTIME_DIR`, `SHIMMY_ERR_ADDRESS_IN_USE` or
-   * `SHIMMY_ERR_SYSTEM` when that cannot be done; nothing is left behind then.
+   * @throws {@link ShimmyError} `SHIMMY_ERR_ADDRESS_IN_USE` or `SHIMMY_ERR_SYSTEM` when that cannot
+   * be done; nothing is left behind then.
    */
-  static async open(pod: CatalogPod, deps: PodSocketsDeps): Promise<PodSockets> {
-    const sockets = new PodSockets(pod, deps);
+  static async open(
+    pod: CatalogPod,
+    listeners: PodListeners,
+    deps: PodSocketsDeps,
+  ): Promise<PodSockets> {
+    const sockets = new PodSockets(pod, listeners, deps);
     try {
       await sockets.#listen();
     } catch (err) {
@@ -67,15 +68,7 @@ export class PodSockets {
   }
 
   /** Follows a change of the catalog. */
-  async catalogChanged(pod: CatalogPod): Promise<void> {
-    const shared = isShared(pod);
-    if (shared !== this.#isShared) {
-      this.#isShared = shared;
-      const directory = await preparePodDirectory(this.#deps.runtimeDir, pod, shared);
-      for (const name of [API_SOCKET, FD_SOCKET]) {
-        await chmod(join(directory, name), socketMode(shared));
-      }
-    }
+  catalogChanged(): void {
     for (const client of [...this.#clients]) client.catalogChanged();
   }
 
@@ -87,16 +80,13 @@ export class PodSockets {
     this.#fd = undefined;
     await this.#api?.close();
     this.#api = undefined;
-    await removePodDirectory(this.#deps.runtimeDir, this.#pod);
+    await this.listeners.close();
   }
 
   async #listen(): Promise<void> {
-    const { native, runtimeDir, quotas, route, metrics, log } = this.#deps;
-    const directory = await preparePodDirectory(runtimeDir, this.#pod, this.#isShared);
-    const mode = socketMode(this.#isShared);
+    const { native, quotas, route, metrics, log } = this.#deps;
     this.#api = await ApiServer.listen({
-      path: join(directory, API_SOCKET),
-      mode,
+      on: this.listeners.api,
       admit: (peer) => attest(this.#deps.catalog().pods.get(this.#pod.uid) ?? this.#pod, peer),
       takeRequest: () => this.#requests.take(),
       route,
@@ -105,12 +95,8 @@ export class PodSockets {
       metrics,
       log,
     });
-    this.#fd = native.listen({
-      path: join(directory, FD_SOCKET),
-      mode,
-      onConnection: (socket) => {
-        this.#accept(socket);
-      },
+    this.#fd = native.listen(this.listeners.fd, (socket) => {
+      this.#accept(socket);
     });
   }
 
@@ -146,78 +132,5 @@ export class PodSockets {
     before?.cutOff(
       new ShimmyError("SHIMMY_ERR_SUPERSEDED", "another process said hello as this pod"),
     );
-  }
-}
-
-/** Whether users other than the agent's own and root may be a pod. */
-function isShared({ identity }: CatalogPod): boolean {
-  if (identity.kind === "pod") return true;
-  return [...identity.runAs].some((uid) => uid !== 0 && uid !== process.geteuid?.());
-}
-
-/** The sockets of all pods of the node, as the catalog lists them. */
-export class PodSocketSet {
-  readonly #open: (pod: CatalogPod) => Promise<PodSockets>;
-  readonly #deps: Pick<PodSocketsDeps, "log" | "catalog">;
-  readonly #sockets = new Map<string, PodSockets>();
-  readonly #failures = new Map<string, string>();
-  #work: Promise<void> = Promise.resolve();
-  #isClosed = false;
-
-  constructor(
-    deps: Pick<PodSocketsDeps, "log" | "catalog">,
-    open: (pod: CatalogPod) => Promise<PodSockets>,
-  ) {
-    this.#deps = deps;
-    this.#open = open;
-  }
-
-  /** Pods whose sockets could not be opened, and why; tried again at the next change. */
-  get failures(): { pod: string; error: string }[] {
-    return [...this.#failures].map(([pod, error]) => ({ pod, error }));
-  }
-
-  /** What the sidecar of a pod reported last, while it is connected. */
-  reportOf(pod: string): ReportMessage | undefined {
-    return this.#sockets.get(pod)?.report;
-  }
-
-  /** Opens and closes sockets until they are those of the present catalog. One at a time. */
-  reconcile(): Promise<void> {
-    this.#work = this.#work.then(() => this.#reconcile());
-    return this.#work;
-  }
-
-  /** Closes all of them, for good. */
-  async close(): Promise<void> {
-    this.#isClosed = true;
-    await this.#work;
-    await Promise.all([...this.#sockets.values()].map((sockets) => sockets.close()));
-    this.#sockets.clear();
-  }
-
-  async #reconcile(): Promise<void> {
-    if (this.#isClosed) return;
-    const { node, pods } = this.#deps.catalog();
-    const wanted = [...pods.values()].filter((pod) => pod.node === node && pod.injected);
-    const wantedIds = new Set(wanted.map(({ uid }) => uid));
-    this.#failures.clear();
-    for (const [uid, sockets] of this.#sockets) {
-      if (wantedIds.has(uid)) continue;
-      this.#sockets.delete(uid);
-      await sockets.close();
-    }
-    for (const pod of wanted) await this.#ensure(pod);
-  }
-
-  async #ensure(pod: CatalogPod): Promise<void> {
-    try {
-      const sockets = this.#sockets.get(pod.uid);
-      if (sockets === undefined) this.#sockets.set(pod.uid, await this.#open(pod));
-      else await sockets.catalogChanged(pod);
-    } catch (err) {
-      this.#failures.set(pod.uid, messageOf(err));
-      this.#deps.log.error({ err, pod: pod.uid }, "no sockets for a pod");
-    }
   }
 }

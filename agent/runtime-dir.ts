@@ -27,6 +27,20 @@ export async function prepareRuntimeDir(path: string): Promise<void> {
 }
 
 /**
+ * Makes the directory for what the agent and its helper share in Kubernetes, if it is not there: a
+ * volume of their pod, whose owner is the kubelet's choice and which nobody else sees.
+ *
+ * @throws {@link ShimmyError} `SHIMMY_ERR_RUNTIME_DIR` when it cannot be made.
+ */
+export async function prepareSharedDir(path: string): Promise<void> {
+  try {
+    await mkdir(path, { recursive: true });
+  } catch (err) {
+    throw toShimmyError(err, "SHIMMY_ERR_RUNTIME_DIR");
+  }
+}
+
+/**
  * Makes the directory of one pod's sockets.
  *
  * @param isShared - Whether users other than the agent's own and root may be this pod.

@@ -1,6 +1,7 @@
 import type { Command } from "commander";
 
-import { AGENT_CONFIG, resolveAgentConfig } from "../agent/env.ts";
+import { AGENT_CONFIG, resolveAgentConfig, type AgentConfig } from "../agent/env.ts";
+import type { OpenCatalog } from "../agent/main.ts";
 import { DEFAULT_QUOTAS } from "../agent/quotas.ts";
 import type { Finish } from "./command.ts";
 import { addConfigOptions } from "./config-options.ts";
@@ -13,7 +14,8 @@ Every option may be given by its environment variable; an unknown SHIMMY_* varia
 Example:
   $ shimmy agent --catalog catalog.yaml --runtime-dir /tmp/shimmy
 
-The catalog says which pods and services there are: docs/reference/catalog.md.`;
+The catalog says which pods and services there are: docs/reference/catalog.md. In Kubernetes
+--node-name takes its place, and the API server tells the pods.`;
 
 /** `shimmy agent`. */
 export function define(command: Command, finish: Finish): void {
@@ -28,8 +30,10 @@ async function serve(flags: Record<string, string>): Promise<number> {
   using stop = new StopRequest();
   const [{ runAgent }, { createLogger }] = await loadAgent();
   const agent = await runAgent({
-    catalogPath: config.catalog,
+    openCatalog: await openCatalogOf(config),
     runtimeDir: config.runtimeDir,
+    ...(config.nodeName === undefined ? {} : { netnsHelper: config.netnsHelper }),
+    adminAddress: config.adminAddress,
     admin: config.admin,
     log: createLogger({ process: "agent", level: config.logLevel }),
     quotas: {
@@ -43,6 +47,24 @@ async function serve(flags: Record<string, string>): Promise<number> {
   const signal = await stop.received;
   await agent.close();
   return daemonExitCode(signal);
+}
+
+/** A file's, or that of a cluster as its API server tells it. */
+async function openCatalogOf(config: AgentConfig): Promise<OpenCatalog> {
+  if (config.nodeName === undefined) {
+    const { catalogFile } = await import("../agent/main.ts");
+    return catalogFile(config.catalog);
+  }
+  const [{ openKubernetesCatalog }, { findClusterAccess }, { ApiClient }] = await Promise.all([
+    import("../agent/kubernetes/source.ts"),
+    import("../common/kubernetes/access.ts"),
+    import("../common/kubernetes/api-client.ts"),
+  ]);
+  const { nodeName, kubeconfig } = config;
+  const access = await findClusterAccess({ kubeconfig, env: process.env });
+  const api = new ApiClient(access);
+  const { namespace } = access;
+  return (deps) => openKubernetesCatalog({ ...deps, nodeName, api, namespace });
 }
 
 // Apart from serve(): tsc does not rewrite the extension of an import() inside a function that it

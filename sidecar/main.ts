@@ -1,6 +1,7 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 
+import { ABSTRACT_AGENT_DIR, ABSTRACT_FD_SOCKET } from "../agent/api-sockets.ts";
 import { FD_SOCKET } from "../agent/api.ts";
 import { AdminServer, formatAddress } from "../common/admin-server.ts";
 import { systemClock, type Clock } from "../common/clock.ts";
@@ -117,22 +118,42 @@ async function listen(sidecar: Sidecar, log: Logger): Promise<AdminServer> {
   }
 }
 
-/** Whoever may bind there speaks for the agent: root, ourselves, or the directory's owner. */
 async function connectToAgent(native: SidecarNative, agentDir: string): Promise<AgentSocket> {
-  const socket = await native.connect(join(agentDir, FD_SOCKET));
+  const isAbstract = agentDir === ABSTRACT_AGENT_DIR;
+  const socket = await native.connect(isAbstract ? ABSTRACT_FD_SOCKET : join(agentDir, FD_SOCKET));
   try {
-    const { uid: owner } = await stat(agentDir);
-    if (![0, process.geteuid?.(), owner].includes(socket.agentUid)) {
-      throw new ShimmyError(
-        "SHIMMY_ERR_NOT_ATTESTED",
-        `user ${socket.agentUid} serves ${agentDir}, which belongs to user ${owner}`,
-      );
-    }
+    if (isAbstract) requireOutsider(socket);
+    else await requireOwner(socket, agentDir);
     return socket;
   } catch (err) {
     socket.close();
     throw err;
   }
+}
+
+/** Whoever may bind there speaks for the agent: root, ourselves, or the directory's owner. */
+async function requireOwner({ agentUid }: AgentSocket, agentDir: string): Promise<void> {
+  const { uid: owner } = await stat(agentDir);
+  if ([0, process.geteuid?.(), owner].includes(agentUid)) return;
+  throw new ShimmyError(
+    "SHIMMY_ERR_NOT_ATTESTED",
+    `user ${agentUid} serves ${agentDir}, which belongs to user ${owner}`,
+  );
+}
+
+/**
+ * Any process of the pod could bind the agent's names before the agent does. The sockets of the agent
+ * are made by root outside our PID namespace, whose processes the kernel shows as number 0. Another
+ * container's processes look like that too, but need root for it; docs/architecture.md says what
+ * that is worth to them.
+ */
+function requireOutsider({ agentPid, agentUid }: AgentSocket): void {
+  if (agentPid === 0 && agentUid === 0) return;
+  const who = agentPid === 0 ? `user ${agentUid}` : `process ${agentPid} of this container`;
+  throw new ShimmyError(
+    "SHIMMY_ERR_SOCKET_SQUATTED",
+    `${who} listens on @shimmy/fd, which is the agent's`,
+  );
 }
 
 async function resolve(host: string): Promise<readonly string[]> {

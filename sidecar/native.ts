@@ -39,6 +39,8 @@ export interface AgentSocketHandlers {
 export interface AgentSocket {
   /** User the agent runs as; the kernel says so. */
   readonly agentUid: number;
+  /** Its process as this process sees it: 0 when it is outside our PID namespace. */
+  readonly agentPid: number;
   /** Begins to receive; called once. */
   start(handlers: AgentSocketHandlers): void;
   /** @returns `false` when the agent does not keep up and the message waits, up to a bound. */
@@ -90,6 +92,7 @@ export const systemNative: SidecarNative = {
 function wrap(socket: ControlSocket): AgentSocket {
   return {
     agentUid: socket.peer.uid,
+    agentPid: socket.peer.pid,
     start: (handlers) => {
       socket.onClose = (err) => {
         handlers.onClose(err);

@@ -1,7 +1,7 @@
 import { ShimmyError } from "../../common/errors.ts";
 import { EventKind } from "./native.ts";
 import { KeepAlive, nativeWithEvents, onNativeEvent } from "./native-events.ts";
-import { OwnedFd, toPeerCredentials, type PeerCredentials } from "./owned-fd.ts";
+import { checkedText, OwnedFd, toPeerCredentials, type PeerCredentials } from "./owned-fd.ts";
 import { checked, errnoName, Status, statusError } from "./status.ts";
 
 export {
@@ -10,6 +10,7 @@ export {
   OwnedFd,
   shutdownFd,
   socketPair,
+  unixPeerCgroup,
   unixPeerCredentials,
   type PeerCredentials,
 } from "./owned-fd.ts";
@@ -142,6 +143,16 @@ export class ControlSocket implements Disposable {
     return new ControlSocket(id);
   }
 
+  /**
+   * The text of `/proc/PID/cgroup` of the process that connected; see {@link unixPeerCgroup}.
+   *
+   * @throws {@link ShimmyError} `SHIMMY_ERR_SYSTEM` when that process has ended or is not one that we
+   * can see, `SHIMMY_ERR_CLOSED` when this socket is closed.
+   */
+  peerCgroup(): string {
+    return checkedText(nativeWithEvents().controlPeerCgroup(this.#id), "peer's cgroup");
+  }
+
   /** Receives each message. Reading starts when this is set for the first time. */
   get onMessage(): ControlMessageHandler {
     return this.#onMessage ?? closeAll;
@@ -257,6 +268,20 @@ export class ControlServer implements Disposable {
     requirePath(path);
     const id = nativeWithEvents().controlListen(path, mode);
     return new ControlServer(checked(id, `listen on ${printablePath(path)}`), onConnection);
+  }
+
+  /**
+   * Accepts connections from a SEQPACKET socket that another process bound and listens on already.
+   * It owns the descriptor when this returns, and removes no file. Clients go on to see whoever
+   * called listen(2) as their peer.
+   *
+   * @throws {@link ShimmyError} `SHIMMY_ERR_SYSTEM` when it is not one; `fd` stays the caller's.
+   */
+  static adopt(fd: OwnedFd, onConnection: (socket: ControlSocket) => void): ControlServer {
+    const id = nativeWithEvents().controlListenFd(fd.number);
+    const server = new ControlServer(checked(id, `accept on fd ${fd.number}`), onConnection);
+    fd.release();
+    return server;
   }
 
   /** Lets the process end while this server is open. */

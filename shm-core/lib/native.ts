@@ -131,18 +131,23 @@ export interface NativeAddon {
   closeFd(fd: number): number;
   shutdownFd(fd: number): number;
   peerCredentials(fd: number): NativeCredentials;
+  /** Returns the text of the peer's `/proc/PID/cgroup`. */
+  peerCgroup(fd: number): string | number;
 
   /** Returns a socket id. */
   controlConnect(path: string): number;
   /** Returns a socket id and owns the descriptor from then on. */
   controlAdopt(fd: number): number;
   controlPeer(id: number): NativeCredentials;
+  controlPeerCgroup(id: number): string | number;
   controlStartReading(id: number): void;
   /** Returns 1 when sent, 0 when queued. */
   controlSend(id: number, data: Uint8Array, fds: readonly number[]): number;
   controlClose(id: number): void;
   /** Returns a listener id. */
   controlListen(path: string, mode: number): number;
+  /** Returns a listener id and owns the descriptor from then on. */
+  controlListenFd(fd: number): number;
   controlResumeAccept(id: number): void;
   controlCloseListener(id: number): void;
 

@@ -127,6 +127,26 @@ export function unixPeerCredentials(fd: number): PeerCredentials {
   return toPeerCredentials(result, `peer credentials of fd ${fd}`);
 }
 
+/**
+ * The text of `/proc/PID/cgroup` of the process that connected a Unix socket.
+ *
+ * That process was alive when it had been read: a later one with its number is not taken for it. On
+ * kernels before 6.5 that holds only from this call on.
+ *
+ * @throws {@link ShimmyError} `SHIMMY_ERR_INVALID_OPTION` when `fd` is not a whole number from 0.
+ * @throws {@link ShimmyError} `SHIMMY_ERR_SYSTEM` when the process has ended or is not one that we
+ * can see (`ESRCH`), or `fd` is not an open socket.
+ */
+export function unixPeerCgroup(fd: number): string {
+  return checkedText(native().peerCgroup(requireFd(fd, "fd")), `peer's cgroup of fd ${fd}`);
+}
+
+/** Returns a text. @throws {@link ShimmyError} for a negative status in its place. */
+export function checkedText(result: string | number, operation: string): string {
+  if (typeof result === "number") throw statusError(result, operation);
+  return result;
+}
+
 /** Converts what the addon answers. @throws {@link ShimmyError} for a negative status. */
 export function toPeerCredentials(
   result: readonly [number, number, number] | number,

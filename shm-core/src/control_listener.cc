@@ -1,5 +1,6 @@
 #include "control_listener.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -36,6 +37,23 @@ Address MakeAddress(const std::string& path) noexcept {
   std::memcpy(address.name.sun_path, path.data(), path.size());
   address.length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + bytes);
   return address;
+}
+
+int SocketOption(int fd, int name) noexcept {
+  int value = -1;
+  socklen_t length = sizeof value;
+  return ::getsockopt(fd, SOL_SOCKET, name, &value, &length) == 0 ? value : -1;
+}
+
+// Whether `fd` is a socket that connections can be accepted from; makes it non-blocking.
+int32_t CheckListening(int fd) noexcept {
+  const int flags = ::fcntl(fd, F_GETFL);
+  if (flags < 0) return -errno;
+  const bool is_listener = SocketOption(fd, SO_DOMAIN) == AF_UNIX &&
+                           SocketOption(fd, SO_TYPE) == SOCK_SEQPACKET &&
+                           SocketOption(fd, SO_ACCEPTCONN) == 1;
+  if (!is_listener) return -EPROTOTYPE;
+  return ::fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 ? 0 : -errno;
 }
 
 // Whether a socket file is left over from a process that is gone. Connecting to a file that is
@@ -76,6 +94,16 @@ int32_t ControlListener::Open(const std::string& path, mode_t mode) {
   }
   if (result != 0) fd_.Reset();
   return result;
+}
+
+int32_t ControlListener::Adopt(UniqueFd& fd) {
+  const std::lock_guard lock(mutex_);
+  if (const int32_t error = CheckListening(fd.get()); error != 0) return error;
+  fd_ = std::move(fd);
+  UpdateInterest();
+  if (poll_id_ > 0) return 0;
+  fd = std::move(fd_);
+  return static_cast<int32_t>(std::exchange(poll_id_, 0));
 }
 
 int32_t ControlListener::Bind(const std::string& path, mode_t mode) {

@@ -29,6 +29,11 @@ class ControlListener final : public Pollable,
   // accept. A socket file nobody listens on is replaced. Returns 0 or -errno.
   [[nodiscard]] int32_t Open(const std::string& path, mode_t mode);
 
+  // Starts to accept from a listening SEQPACKET socket that somebody else bound. It stays as it is:
+  // clients go on to see whoever called listen() as their peer. Returns 0 or -errno; `fd` stays the
+  // caller's then.
+  [[nodiscard]] int32_t Adopt(UniqueFd& fd);
+
   // A connection was handed to JavaScript: room for another (I2).
   void Delivered();
 
@@ -55,7 +60,7 @@ class ControlListener final : public Pollable,
   int64_t poll_id_ = 0;
   bool is_paused_ = false;
   std::size_t undelivered_ = 0;
-  std::string path_;     // empty: abstract, nothing to remove
+  std::string path_;     // empty: abstract or adopted, nothing to remove
   struct stat file_ {};  // the socket file as we made it
 };
 

@@ -60,6 +60,15 @@ Napi::Value Peer(const Napi::CallbackInfo& info) {
   return channel->WithFd([env](int fd) { return PeerCredentials(env, fd); });
 }
 
+// controlPeerCgroup(id): string | negative
+Napi::Value PeerCgroupOf(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!IsNumber(info, 0)) return ThrowSignature(env, "controlPeerCgroup(id: number)");
+  const auto channel = FindChannel(env, info[0]);
+  if (channel == nullptr) return Integer(env, Code(AddonStatus::kClosed));
+  return channel->WithFd([env](int fd) { return PeerCgroup(env, fd); });
+}
+
 // controlStartReading(id)
 Napi::Value StartReading(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -113,6 +122,21 @@ Napi::Value Listen(const Napi::CallbackInfo& info) {
   return Integer(env, listener->id());
 }
 
+// controlListenFd(fd): id | -errno; owns the descriptor when it succeeds
+Napi::Value ListenFd(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!IsNumber(info, 0)) return ThrowSignature(env, "controlListenFd(fd: number)");
+  AddonState& state = AddonState::Of(env);
+  const auto listener = std::make_shared<ControlListener>(state.NextId(), state.sink, state.poller);
+  UniqueFd fd(Int(info[0]));
+  if (const int32_t error = listener->Adopt(fd); error != 0) {
+    static_cast<void>(fd.Release());
+    return Integer(env, error);
+  }
+  state.listeners.emplace(listener->id(), listener);
+  return Integer(env, listener->id());
+}
+
 // controlResumeAccept(id)
 Napi::Value ResumeAccept(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
@@ -141,10 +165,12 @@ void ExportControlFunctions(Napi::Env env, Napi::Object exports) {
   exports.Set("controlConnect", Napi::Function::New(env, Connect));
   exports.Set("controlAdopt", Napi::Function::New(env, Adopt));
   exports.Set("controlPeer", Napi::Function::New(env, Peer));
+  exports.Set("controlPeerCgroup", Napi::Function::New(env, PeerCgroupOf));
   exports.Set("controlStartReading", Napi::Function::New(env, StartReading));
   exports.Set("controlSend", Napi::Function::New(env, Send));
   exports.Set("controlClose", Napi::Function::New(env, Close));
   exports.Set("controlListen", Napi::Function::New(env, Listen));
+  exports.Set("controlListenFd", Napi::Function::New(env, ListenFd));
   exports.Set("controlResumeAccept", Napi::Function::New(env, ResumeAccept));
   exports.Set("controlCloseListener", Napi::Function::New(env, CloseListener));
 }

@@ -9,6 +9,7 @@
 
 #include "addon_state.h"
 #include "arguments.h"
+#include "peer_process.h"
 
 namespace shimmy::addon {
 namespace {
@@ -69,7 +70,20 @@ Napi::Value PeerCredentialsOf(const Napi::CallbackInfo& info) {
   return PeerCredentials(env, Int(info[0]));
 }
 
+// peerCgroup(fd): string | -errno
+Napi::Value PeerCgroupOf(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  if (!IsNumber(info, 0)) return ThrowSignature(env, "peerCgroup(fd: number)");
+  return PeerCgroup(env, Int(info[0]));
+}
+
 }  // namespace
+
+Napi::Value PeerCgroup(Napi::Env env, int fd) {
+  std::string text;
+  if (const int32_t error = ReadPeerCgroup(fd, &text); error != 0) return Integer(env, error);
+  return Napi::String::New(env, text);
+}
 
 Napi::Value PeerCredentials(Napi::Env env, int fd) {
   ucred peer{};
@@ -86,6 +100,7 @@ void ExportFdFunctions(Napi::Env env, Napi::Object exports) {
   exports.Set("closeFd", Napi::Function::New(env, CloseFd));
   exports.Set("shutdownFd", Napi::Function::New(env, ShutdownFd));
   exports.Set("peerCredentials", Napi::Function::New(env, PeerCredentialsOf));
+  exports.Set("peerCgroup", Napi::Function::New(env, PeerCgroupOf));
 }
 
 }  // namespace shimmy::addon

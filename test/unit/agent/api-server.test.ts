@@ -1,7 +1,15 @@
 import { once } from "node:events";
-import { existsSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { request, type IncomingMessage } from "node:http";
-import { connect } from "node:net";
+import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
@@ -11,7 +19,21 @@ import { expect } from "chai";
 import { ApiServer, type ApiServerOptions } from "../../../agent/api-server.ts";
 import { createAgentMetrics } from "../../../agent/metrics.ts";
 import { ShimmyError } from "../../../common/errors.ts";
+import { duplicateFd } from "../../../shm-core/lib/control-socket.ts";
 import { FakeNative, silentLog } from "./fakes.ts";
+
+/** Numbers of our descriptors that are sockets. */
+function socketFds(): number[] {
+  return readdirSync("/proc/self/fd")
+    .filter((fd) => {
+      try {
+        return readlinkSync(`/proc/self/fd/${fd}`).startsWith("socket:");
+      } catch {
+        return false;
+      }
+    })
+    .map(Number);
+}
 
 describe("ApiServer", function () {
   let directory: string;
@@ -20,8 +42,7 @@ describe("ApiServer", function () {
 
   async function listen(options: Partial<ApiServerOptions> = {}): Promise<void> {
     server = await ApiServer.listen({
-      path,
-      mode: 0o600,
+      on: { path, mode: 0o600 },
       admit: () => undefined,
       takeRequest: () => true,
       route: (route) => (route === "/ok" ? { contentType: "text/plain", body: "fine" } : undefined),
@@ -81,10 +102,27 @@ describe("ApiServer", function () {
   });
 
   it("should set the mode of the file, and remove it at the end", async function () {
-    await listen({ mode: 0o666 });
+    await listen({ on: { path, mode: 0o666 } });
     expect(statSync(path).mode & 0o777).to.equal(0o666);
     await server?.close();
     expect(existsSync(path)).to.equal(false);
+  });
+
+  it("should serve on a socket that listens already, and leave its file", async function () {
+    const before = new Set(socketFds());
+    const maker = createServer().listen(path);
+    await once(maker, "listening");
+    const [made = -1] = socketFds().filter((fd) => !before.has(fd));
+    const fd = duplicateFd(made);
+    await listen({ on: { fd } });
+    expect(fd.isClosed).to.equal(true);
+    // Whoever made it may go: what is served on is a descriptor of the server's own.
+    renameSync(path, `${path}.kept`);
+    maker.close();
+    path = `${path}.kept`;
+    expect((await ask("/ok")).status).to.equal(200);
+    await server?.close();
+    expect(existsSync(path)).to.equal(true);
   });
 
   it("should not take the path of another that listens", async function () {

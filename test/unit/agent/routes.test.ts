@@ -13,7 +13,12 @@ import type {
 import { Broker } from "../../../agent/broker.ts";
 import { addAgentGauges, createAgentMetrics } from "../../../agent/metrics.ts";
 import { DEFAULT_QUOTAS } from "../../../agent/quotas.ts";
-import { createAdminRoutes, createRoutes, withMetrics, type RouteDeps } from "../../../agent/routes.ts";
+import {
+  createAdminRoutes,
+  createRoutes,
+  withMetrics,
+  type RouteDeps,
+} from "../../../agent/routes.ts";
 import { FALLBACK_REASONS } from "../../../common/reasons.ts";
 import { catalogOf, FakeClock, FakeMember, FakeNative, silentLog } from "./fakes.ts";
 import { expectDocumented, OPENAPI } from "./openapi.ts";
@@ -245,7 +250,12 @@ describe("docs/reference/agent-api.openapi.yaml", function () {
 describe("withMetrics()", function () {
   it("should add the metrics in the text format", async function () {
     const metrics = createAgentMetrics();
-    addAgentGauges(metrics, { sessions: () => 3, sidecars: () => 2, pods: () => 6 });
+    addAgentGauges(metrics, {
+      sessions: () => 3,
+      sidecars: () => 2,
+      pods: () => 6,
+      failedPods: () => 1,
+    });
     metrics.sessionRequests.inc({ result: "granted" });
     const route = withMetrics(() => undefined, metrics);
     const reply = await route("/metrics");

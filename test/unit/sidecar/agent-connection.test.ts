@@ -1,6 +1,6 @@
 import { expect } from "chai";
 
-import type { AgentMessage } from "../../../agent/api.ts";
+import { PROTOCOL_VERSION, type AgentMessage } from "../../../agent/api.ts";
 import { ShimmyError } from "../../../common/errors.ts";
 import { AgentConnection, type AgentEvents } from "../../../sidecar/agent-connection.ts";
 import type { Fd } from "../../../sidecar/native.ts";
@@ -69,7 +69,7 @@ describe("AgentConnection", function () {
     expect(socket.sent).to.deep.equal([
       {
         type: "hello",
-        version: 1,
+        version: PROTOCOL_VERSION,
         pod: { namespace: "default", name: "client-1" },
         pid: process.pid,
         capabilities: { fdPassing: true },
@@ -112,7 +112,11 @@ describe("AgentConnection", function () {
   // I1 and what else the agent may not say.
   const wrong: [name: string, messages: (AgentMessage | Buffer)[], code: string][] = [
     ["a session before welcome", [sessionMessage("s1")], "SHIMMY_ERR_PROTOCOL"],
-    ["a version we do not speak", [{ ...WELCOME, version: 2 }], "SHIMMY_ERR_VERSION_MISMATCH"],
+    [
+      "a version we do not speak",
+      [{ ...WELCOME, version: PROTOCOL_VERSION + 1 }],
+      "SHIMMY_ERR_VERSION_MISMATCH",
+    ],
     ["a welcome for another pod", [{ ...WELCOME, pod: PEER }], "SHIMMY_ERR_NOT_ATTESTED"],
     [
       "a session with ourselves",

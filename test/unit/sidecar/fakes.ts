@@ -61,6 +61,7 @@ export class FakeFd implements Fd {
 /** The agent's end of a connection. */
 export class FakeAgentSocket implements AgentSocket {
   readonly agentUid = 0;
+  readonly agentPid = 0;
   readonly sent: ClientMessage[] = [];
   readonly sentFds: number[] = [];
   isClosed = false;
@@ -207,6 +208,8 @@ export class FakeNative implements SidecarNative {
   events: RelayEvents | undefined;
   /** What `connect` gives; `undefined` refuses. */
   socket: FakeAgentSocket | undefined;
+  /** Path of the last `connect`. */
+  connectedTo: string | undefined;
 
   startRelay(options: RelayOptions, events: RelayEvents): SidecarRelay {
     this.relayOptions = options;
@@ -215,6 +218,7 @@ export class FakeNative implements SidecarNative {
   }
 
   connect(path: string): Promise<AgentSocket> {
+    this.connectedTo = path;
     if (this.socket !== undefined) return Promise.resolve(this.socket);
     return Promise.reject(new ShimmyError("SHIMMY_ERR_SYSTEM", `connect to ${path}: ENOENT`));
   }

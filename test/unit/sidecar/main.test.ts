@@ -162,7 +162,8 @@ describe("runSidecar()", function () {
   });
 
   it("should have the paths that docs/reference/admin.md lists, and no other", async function () {
-    const text = readFileSync(join(PACKAGE_ROOT, "docs/reference/admin.md"), "utf8");
+    const page = readFileSync(join(PACKAGE_ROOT, "docs/reference/admin.md"), "utf8");
+    const text = page.slice(0, page.indexOf("# Admin address of an agent"));
     const documented = [...text.matchAll(/^\| `(\/[^`]*)`/gm)].map(([, path]) => path);
     const { message } = await read<{ message: string }>(await start(), "/");
     expect(message).to.equal(`no such path, there are ${documented.join(" ")}`);
@@ -230,5 +231,33 @@ describe("runSidecar()", function () {
     expect(sidecar.status().agent.error).to.match(/^user 54321 serves .*, which belongs to user/);
     expect(socket.sent).to.deep.equal([]);
     expect(socket.isClosed).to.equal(true);
+  });
+
+  const squatters = [
+    { who: "process 7 of this container", agentPid: 7, agentUid: 0 },
+    { who: "user 1000", agentPid: 0, agentUid: 1000 },
+  ];
+  for (const { who, ...peer } of squatters) {
+    it(`should not take ${who} for the agent in the pod's network namespace`, async function () {
+      const socket = new FakeAgentSocket();
+      Object.assign(socket, peer);
+      native.socket = socket;
+      const sidecar = await start({ SHIMMY_AGENT_DIR: "@shimmy" });
+      while (sidecar.status().agent.error === undefined) {
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      expect(native.connectedTo).to.equal("\0shimmy/fd");
+      expect(sidecar.status().agent.error).to.equal(
+        `${who} listens on @shimmy/fd, which is the agent's`,
+      );
+      expect(socket.sent).to.deep.equal([]);
+      expect(socket.isClosed).to.equal(true);
+    });
+  }
+
+  it("should take root outside the container for it", async function () {
+    const sidecar = await startWithAgent({ SHIMMY_AGENT_DIR: "@shimmy" });
+    expect(native.connectedTo).to.equal("\0shimmy/fd");
+    expect(sidecar.status().agent.connected).to.equal(true);
   });
 });

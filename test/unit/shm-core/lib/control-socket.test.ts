@@ -7,6 +7,7 @@ import {
   mkdtempSync,
   openSync,
   readdirSync,
+  readFileSync,
   readlinkSync,
   rmSync,
   statSync,
@@ -29,6 +30,7 @@ import {
   OwnedFd,
   shutdownFd,
   socketPair,
+  unixPeerCgroup,
   unixPeerCredentials,
 } from "../../../../shm-core/lib/control-socket.ts";
 
@@ -89,6 +91,19 @@ function openFds(): string[] {
       return [];
     }
   });
+}
+
+/** Numbers of our descriptors that are sockets. */
+function socketFds(): number[] {
+  return readdirSync("/proc/self/fd")
+    .filter((fd) => {
+      try {
+        return readlinkSync(`/proc/self/fd/${fd}`).startsWith("socket:");
+      } catch {
+        return false;
+      }
+    })
+    .map(Number);
 }
 
 /** Fails unless the number of open descriptors comes back to `expected` soon. */
@@ -235,6 +250,49 @@ describe("control sockets", function () {
       const err = await ControlSocket.connect({ path }).catch((error: unknown) => error);
       expect(err).to.have.property("code", "SHIMMY_ERR_SYSTEM");
       expect(err).to.have.nested.property("cause.code", "ECONNREFUSED");
+    });
+  });
+
+  describe("ControlServer.adopt()", function () {
+    /** A descriptor of a socket that listens on `path`, as another process would pass it. */
+    function listeningFd(path: string): OwnedFd {
+      const before = new Set(socketFds());
+      const server = ControlServer.listen({ path, onConnection: () => undefined });
+      const [made = -1] = socketFds().filter((fd) => !before.has(fd));
+      const fd = track(duplicateFd(made));
+      server.close();
+      return fd;
+    }
+
+    it("should accept connections from a socket that listens already", async function () {
+      const path = abstractName();
+      const fd = listeningFd(path);
+      const accepted = Promise.withResolvers<ControlSocket>();
+      const server = track(
+        ControlServer.adopt(fd, (socket) => {
+          accepted.resolve(track(socket));
+        }),
+      );
+      expect(fd.isClosed).to.equal(true);
+      const client = await connect(path);
+      const inbox = new Inbox(await accepted.promise);
+      client.send(Buffer.from("hello"));
+      expect((await inbox.message()).text).to.equal("hello");
+      server.close();
+      const error: unknown = await ControlSocket.connect({ path }).catch((err: unknown) => err);
+      expect(error).to.have.nested.property("cause.code", "ECONNREFUSED");
+    });
+
+    it("should refuse what does not listen and leave it to its owner", function () {
+      const [a, b] = socketPair();
+      const zero = new OwnedFd(openSync("/dev/zero", "r"));
+      for (const fd of [a, b, zero]) {
+        track(fd);
+        expect(codeOf(() => ControlServer.adopt(fd, () => undefined))).to.equal(
+          "SHIMMY_ERR_SYSTEM",
+        );
+        expect(fd.isClosed).to.equal(false);
+      }
     });
   });
 
@@ -514,6 +572,75 @@ describe("control sockets", function () {
       client.destroy();
       socket.destroy();
       await Promise.all([once(client, "close"), once(server.close(), "close")]);
+    });
+  });
+
+  describe("unixPeerCgroup()", function () {
+    interface RawSocket extends Socket {
+      readonly _handle: { readonly fd: number };
+    }
+
+    async function withPeer(
+      start: (path: string) => () => Promise<unknown>,
+      look: (fd: number) => void,
+    ): Promise<void> {
+      const options = { allowHalfOpen: true, pauseOnConnect: true };
+      const server = createServer(options).listen(join(folder, "api.sock"));
+      const end = start(join(folder, "api.sock"));
+      const [socket] = (await once(server, "connection")) as [RawSocket];
+      socket.on("error", () => undefined);
+      await end();
+      look(socket._handle.fd);
+      socket.destroy();
+      await once(server.close(), "close");
+    }
+
+    it("should be what the kernel says of the process that connected", async function () {
+      const [a] = pair();
+      const own = readFileSync("/proc/self/cgroup", "utf8");
+      expect(a.peerCgroup()).to.equal(own);
+      let client: Socket | undefined;
+      await withPeer(
+        (path) => {
+          client = connectTcp(path);
+          return () => Promise.resolve();
+        },
+        (fd) => {
+          expect(unixPeerCgroup(fd)).to.equal(own);
+        },
+      );
+      client?.destroy();
+    });
+
+    it("should not be known of a process that has ended", async function () {
+      await withPeer(
+        (path) => {
+          const script = `require("net").connect(${JSON.stringify(path)}).write("x")`;
+          const child = spawn(process.execPath, ["-e", script], { stdio: "ignore" });
+          const ended = once(child, "exit");
+          return () => {
+            child.kill("SIGKILL");
+            return ended;
+          };
+        },
+        (fd) => {
+          let error: unknown;
+          try {
+            unixPeerCgroup(fd);
+          } catch (err) {
+            error = err;
+          }
+          expect(error).to.have.nested.property("cause.code", "ESRCH");
+        },
+      );
+    });
+
+    it("should not be known of a socket that is closed, or what is none", function () {
+      const [a] = pair();
+      a.close();
+      expect(codeOf(() => a.peerCgroup())).to.equal("SHIMMY_ERR_CLOSED");
+      const zero = track(new OwnedFd(openSync("/dev/zero", "r")));
+      expect(codeOf(() => unixPeerCgroup(zero.number))).to.equal("SHIMMY_ERR_SYSTEM");
     });
   });
 
