@@ -72,7 +72,7 @@ export async function checkKubelets(context: CheckContext): Promise<Finding[]> {
       group.map(({ metadata }) => metadata.name),
     ),
   );
-  if (findings.length > 0) return findings;
+  if (findings.length > 0 || nodes.length === 0) return findings;
   return [ok(`kubelets have no known defect (${[...byVersion.keys()].join(", ")})`)];
 }
 
