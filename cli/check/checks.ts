@@ -1,4 +1,4 @@
-import { messageOf } from "../../common/errors.ts";
+import { messageOf, ShimmyError } from "../../common/errors.ts";
 import { ApiError } from "../../common/kubernetes/api-error.ts";
 import { checkAgents, checkFdPassing } from "./agents.ts";
 import { checkCertificates } from "./certificates.ts";
@@ -77,6 +77,7 @@ async function findingsOf(
 function explain(err: unknown, check: string, { cluster }: CheckContext): Finding {
   const said = messageOf(err);
   if (!(err instanceof ApiError)) throw err;
+  if (err.cause instanceof ShimmyError) throw err.cause;
   if (err.status === 0) {
     const message = said.replace(/^\S+ \S+: /, "");
     return fail(

@@ -12,6 +12,7 @@ import {
   type ResourceTarget,
 } from "../../common/kubernetes/resources.ts";
 import { ShimmyError } from "../../common/errors.ts";
+import { createLogin } from "./login-plugin.ts";
 
 /** Which objects of a kind are meant. */
 export interface ListQuery {
@@ -163,7 +164,11 @@ export interface OpenCluster extends AsyncDisposable {
  * @throws {@link ShimmyError} `SHIMMY_ERR_INVALID_CONFIG` when there is none, or it cannot be used.
  */
 export async function openCluster(kubeconfig: string | undefined): Promise<OpenCluster> {
-  const access = await findClusterAccess({ kubeconfig, env: process.env });
+  const access = await findClusterAccess({
+    kubeconfig,
+    env: process.env,
+    login: createLogin(),
+  });
   const api = new ApiClient(access);
   return {
     cluster: new Cluster(api, access.server),
@@ -189,6 +194,8 @@ export function explainApiError(err: unknown, server: string): ShimmyError {
       ? err
       : new ShimmyError("SHIMMY_ERR_INTERNAL", String(err), { cause: err });
   }
+  // What hinders us here, as a login that fails, is no answer of the server.
+  if (err.cause instanceof ShimmyError) return err.cause;
   const [, , ...rest] = err.message.split(": ");
   const said = rest.length === 0 ? err.message : rest.join(": ");
   return new ShimmyError(err.code, sentence(err, said, server), { cause: err });

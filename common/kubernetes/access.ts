@@ -28,6 +28,16 @@ export interface ClusterAccess {
   credentials(): Promise<Credentials>;
 }
 
+/** A program that gives credentials, as a kubeconfig names it. */
+export interface LoginPlugin {
+  /** As it stands in the kubeconfig. */
+  readonly exec: Readonly<Record<string, unknown>>;
+  /** Where the kubeconfig lies: a relative path to the program begins there. */
+  readonly directory: string;
+  /** For plugins that want to know it. */
+  readonly cluster: { readonly server: string; readonly ca: string | undefined };
+}
+
 /** Where {@link findClusterAccess} looks. */
 export interface AccessSources {
   /** A kubeconfig file; when not given, the pod's own account, then KUBECONFIG, then ~/.kube/config. */
@@ -35,6 +45,8 @@ export interface AccessSources {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Where a pod finds its account. @defaultValue the directory that Kubernetes mounts */
   readonly accountDir?: string;
+  /** Runs login plugins of kubeconfigs. Parts in a cluster have none: then such a user is refused. */
+  readonly login?: (plugin: LoginPlugin) => Promise<Credentials>;
 }
 
 /** @see https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/#directly-accessing-the-rest-api */
@@ -47,10 +59,10 @@ const ACCOUNT_DIR = "/var/run/secrets/kubernetes.io/serviceaccount";
  * that Shimmy knows, as a kubeconfig with a login plugin.
  */
 export async function findClusterAccess(sources: AccessSources): Promise<ClusterAccess> {
-  const { kubeconfig, env, accountDir = ACCOUNT_DIR } = sources;
-  if (kubeconfig !== undefined) return kubeconfigAccess(kubeconfig);
+  const { kubeconfig, env, accountDir = ACCOUNT_DIR, login } = sources;
+  if (kubeconfig !== undefined) return kubeconfigAccess(kubeconfig, login);
   if (existsSync(join(accountDir, "token"))) return accountAccess(accountDir, env);
-  return kubeconfigAccess(env["KUBECONFIG"] ?? join(homedir(), ".kube", "config"));
+  return kubeconfigAccess(env["KUBECONFIG"] ?? join(homedir(), ".kube", "config"), login);
 }
 
 async function accountAccess(
@@ -74,12 +86,18 @@ async function accountAccess(
 
 type Section = Readonly<Record<string, unknown>>;
 
-async function kubeconfigAccess(file: string): Promise<ClusterAccess> {
+async function kubeconfigAccess(
+  file: string,
+  login: AccessSources["login"],
+): Promise<ClusterAccess> {
   const config = await readKubeconfig(file);
   const context = named(config, "context", config["current-context"]);
   const cluster = named(config, "cluster", context["cluster"]);
   const user = named(config, "user", context["user"]);
-  const unknown = ["exec", "auth-provider", "username", "password"].find((key) => key in user);
+  const unsupported = ["auth-provider", "username", "password"];
+  const unknown = [...(login === undefined ? ["exec"] : []), ...unsupported].find(
+    (key) => key in user,
+  );
   if (unknown !== undefined) {
     throw invalid(`${file}: users with "${unknown}" are not supported: use a token or certificate`);
   }
@@ -96,8 +114,14 @@ async function kubeconfigAccess(file: string): Promise<ClusterAccess> {
     server: new URL(server).origin,
     namespace: textOf(context, "namespace") ?? "default",
     credentials: async () => {
+      const ca = await material(cluster, "certificate-authority");
+      if (login !== undefined && "exec" in user) {
+        const exec = sectionOf(user["exec"]);
+        const credentials = await login({ exec, directory, cluster: { server, ca } });
+        return ca === undefined ? credentials : { ...credentials, ca };
+      }
       const values = {
-        ca: await material(cluster, "certificate-authority"),
+        ca,
         cert: await material(user, "client-certificate"),
         key: await material(user, "client-key"),
         token: textOf(user, "token") ?? (await readToken(user, directory)),

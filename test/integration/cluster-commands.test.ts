@@ -35,12 +35,12 @@ describe("commands for a cluster", function () {
     rmSync(directory, { recursive: true });
   });
 
-  function writeKubeconfig(address: string): void {
+  function writeKubeconfig(address: string, user: object = { token: "t" }): void {
     const config = {
       "current-context": "c",
       contexts: [{ name: "c", context: { cluster: "c", user: "u" } }],
       clusters: [{ name: "c", cluster: { server: address } }],
-      users: [{ name: "u", user: { token: "t" } }],
+      users: [{ name: "u", user }],
     };
     writeFileSync(join(directory, "config"), JSON.stringify(config));
   }
@@ -93,6 +93,14 @@ describe("commands for a cluster", function () {
       expect(code).to.equal(1);
       expect(stdout).to.match(/FAIL {2}the API server https:\/\/127\.0\.0\.1:1 does not answer: /);
     });
+  });
+
+  it("should say in a sentence that the login failed", async function () {
+    const exec = { apiVersion: "client.authentication.k8s.io/v1", command: "./no-such-login" };
+    writeKubeconfig(server.access.server, { exec });
+    const { code, stderr } = await shimmy("check");
+    expect(code).to.equal(2);
+    expect(stderr).to.match(/^shimmy: login plugin \.\/no-such-login of the kubeconfig: .+ENOENT/);
   });
 
   describe("shimmy top", function () {
