@@ -14,6 +14,7 @@ export const INSTALLED_KINDS: readonly Resource[] = [
   KINDS.roleBindings,
   KINDS.configMaps,
   KINDS.resourceQuotas,
+  KINDS.leases,
   KINDS.services,
   KINDS.deployments,
   KINDS.daemonSets,
