@@ -39,31 +39,34 @@ export function createInjectorMetrics({ certificateExpiry }: InjectorGauges): In
       this.set(certificateExpiry());
     },
   });
-  return {
-    registry,
-    admissions: new Counter({
-      name: "shimmy_injector_admissions_total",
-      help: "Admission reviews answered, by outcome and reason.",
-      labelNames: ["outcome", "reason"],
-      registers,
-    }),
-    admissionSeconds: new Histogram({
-      name: "shimmy_injector_admission_seconds",
-      help: "Time from the end of a review to its answer.",
-      buckets: [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5],
-      registers,
-    }),
-    httpRequests: new Counter({
-      name: "shimmy_injector_http_requests_total",
-      help: "HTTP requests answered, by status.",
-      labelNames: ["status"],
-      registers,
-    }),
-    reloads: new Counter({
-      name: "shimmy_injector_reloads_total",
-      help: "Changes of certificate and settings, by result.",
-      labelNames: ["what", "result"],
-      registers,
-    }),
-  };
+  const admissions = new Counter({
+    name: "shimmy_injector_admissions_total",
+    help: "Admission reviews answered, by outcome and reason.",
+    labelNames: ["outcome", "reason"],
+    registers,
+  });
+  const admissionSeconds = new Histogram({
+    name: "shimmy_injector_admission_seconds",
+    help: "Time from the end of a review to its answer.",
+    buckets: [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5],
+    registers,
+  });
+  const httpRequests = new Counter({
+    name: "shimmy_injector_http_requests_total",
+    help: "HTTP requests answered, by status.",
+    labelNames: ["status"],
+    registers,
+  });
+  const reloads = new Counter({
+    name: "shimmy_injector_reloads_total",
+    help: "Changes of certificate and settings, by result.",
+    labelNames: ["what", "result"],
+    registers,
+  });
+  // There from the start: an increase from nothing to 1 is none to Prometheus, and no alert.
+  httpRequests.inc({ status: "500" }, 0);
+  for (const what of ["certificate", "settings"]) {
+    for (const result of ["loaded", "refused"]) reloads.inc({ what, result }, 0);
+  }
+  return { registry, admissions, admissionSeconds, httpRequests, reloads };
 }

@@ -9,13 +9,23 @@ import { chartFiles } from "./chart.ts";
 import { crdFiles, renderCrd } from "./crd.ts";
 import { RBAC_PAGE, withRoles } from "./rbac.ts";
 import { describeSchema } from "./reference.ts";
+import { describeValues } from "./values.ts";
 
 const FIELDS_BEGIN = "\n## spec\n";
+const VALUES_PAGE = "docs/reference/manifests.md";
+const VALUES_BEGIN = "\n## Values\n";
 
 /** The file's text, with its fields as the schema has them. */
 export function withFields(text: string, fields: string): string {
   const begin = text.indexOf(FIELDS_BEGIN);
   return `${begin < 0 ? text : text.slice(0, begin + 1)}${fields}\n`;
+}
+
+/** The page of manifests, with the values of the chart as they are. */
+function valuesPage(): string {
+  const page = readFileSync(join(PACKAGE_ROOT, VALUES_PAGE), "utf8");
+  const end = page.indexOf(VALUES_BEGIN) + VALUES_BEGIN.length;
+  return `${page.slice(0, end)}\n${describeValues()}\n`;
 }
 
 /** The files that are made, with what they are to hold. */
@@ -29,6 +39,7 @@ export function generatedFiles(): ReadonlyMap<string, string> {
       ];
     }),
     ...chartFiles(),
+    [VALUES_PAGE, valuesPage()],
     [RBAC_PAGE, withRoles(readFileSync(join(PACKAGE_ROOT, RBAC_PAGE), "utf8"))],
   ]);
 }
