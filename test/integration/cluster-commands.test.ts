@@ -145,6 +145,14 @@ describe("commands for a cluster", function () {
     });
   });
 
+  for (const command of ["check", "top", "uninstall"]) {
+    it(`should explain ${command}`, async function () {
+      const { code, stdout } = await shimmy(command, "--help");
+      expect(code).to.equal(0);
+      expect(stdout).to.include(`Usage: shimmy ${command}`).and.include("Examples:");
+    });
+  }
+
   for (const words of [
     ["check", "--wait", "soon"],
     ["check", "--output", "xml"],
