@@ -2,7 +2,7 @@ import { expect } from "chai";
 
 import { sidecarContainer } from "../../../injector/sidecar-container.ts";
 import { readSource, table, section } from "../docs/sources.ts";
-import { readManifestFile, resourcesOf, workloads } from "./sources.ts";
+import { filesBelow, readManifestFile, resourcesOf, workloads } from "./sources.ts";
 
 const PAGE = readSource("docs/reference/metrics.md");
 /** A histogram is asked for by its parts. */
@@ -40,6 +40,17 @@ interface Panel {
 }
 
 describe("manifests/components", function () {
+  it("should all be named where people choose them", function () {
+    const overlay = readManifestFile("install/kustomization.yaml");
+    const named = [...overlay.matchAll(/- \.\.\/components\/(\S+)/g)].map(([, name]) => name);
+    const there = filesBelow("components")
+      .filter((path) => path.endsWith("/kustomization.yaml"))
+      .map((path) => path.split("/")[1]);
+    expect(named).to.have.members(there);
+    const page = readSource("docs/reference/manifests.md");
+    for (const name of there) expect(page).to.include(`| \`${name ?? ""}\` |`);
+  });
+
   it("should let alerts ask for metrics that there are", function () {
     const text = readManifestFile("components/alerts/alerts.yaml");
     const expressions = text.replaceAll(/summary: .*|runbook: .*|\{__name__=~[^}]*\}/g, "");
