@@ -17,6 +17,7 @@ import type { FallbackReason, SessionEndReason } from "../common/reasons.ts";
 export { encodeMessage, parseAgentMessage, parseClientMessage } from "./api-parse.ts";
 export { EndpointsCollector, splitEndpoints, toVersion1 } from "./api-endpoints.ts";
 export type * from "./api-rest.ts";
+export { ABSTRACT_AGENT_DIR, ABSTRACT_FD_SOCKET } from "./api-sockets.ts";
 
 /**
  * Newest version of the messages this build speaks.

@@ -1,8 +1,7 @@
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 
-import { ABSTRACT_AGENT_DIR, ABSTRACT_FD_SOCKET } from "../agent/api-sockets.ts";
-import { FD_SOCKET } from "../agent/api.ts";
+import { ABSTRACT_AGENT_DIR, ABSTRACT_FD_SOCKET, FD_SOCKET } from "../agent/api.ts";
 import { AdminServer, formatAddress } from "../common/admin-server.ts";
 import { systemClock, type Clock } from "../common/clock.ts";
 import type { ListenAddress } from "../common/env-parsers.ts";

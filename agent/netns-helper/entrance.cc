@@ -17,7 +17,7 @@
 namespace shimmy::netns {
 namespace {
 
-// In agent/api.ts as ABSTRACT_API_SOCKET and ABSTRACT_FD_SOCKET; a test compares.
+// In agent/api-sockets.ts as ABSTRACT_API_SOCKET and ABSTRACT_FD_SOCKET; a test compares.
 constexpr std::string_view kApiName = "shimmy/api";
 constexpr std::string_view kFdName = "shimmy/fd";
 constexpr int kBacklog = 128;
