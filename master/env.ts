@@ -1,4 +1,4 @@
-import { list, listenAddress, text } from "../common/env-parsers.ts";
+import { list, listenAddress, oneOf, text } from "../common/env-parsers.ts";
 import {
   resolveConfig,
   type Config,
@@ -6,6 +6,7 @@ import {
   type ConfigSources,
 } from "../common/env.ts";
 import { LOG_LEVEL_SETTING } from "../common/log-setting.ts";
+import { WEBHOOK_CERTIFICATE_SOURCES } from "./certificates/sources.ts";
 
 /** The master's settings. docs/reference/config.md shows them; a test keeps it so. */
 export const MASTER_CONFIG = {
@@ -40,6 +41,13 @@ export const MASTER_CONFIG = {
     parse: list(text),
     default: "kube-system,kube-public,kube-node-lease",
     doc: "Namespaces in which nothing is injected, besides the one of the Lease; their pods are not reported.",
+  },
+  webhookCertificates: {
+    env: "SHIMMY_WEBHOOK_CERTIFICATES",
+    flag: "webhook-certificates",
+    parse: oneOf(WEBHOOK_CERTIFICATE_SOURCES),
+    default: "self",
+    doc: "Who makes the injector's certificate, and tells the API server whom to trust: `self` is the master, `external` is somebody else.",
   },
   adminAddress: {
     env: "SHIMMY_ADMIN_ADDRESS",

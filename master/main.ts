@@ -10,6 +10,7 @@ import { LeaderElector, type ElectionTimes } from "../common/kubernetes/leader-e
 import type { ListWatchLimits } from "../common/kubernetes/list-watch.ts";
 import type { Logger } from "../common/log.ts";
 import { VERSION } from "../common/version.ts";
+import { CertificateKeeper } from "./certificates/keeper.ts";
 import { Controller } from "./controller.ts";
 import type { MasterConfig } from "./env.ts";
 import { EventRecorder } from "./events.ts";
@@ -64,6 +65,7 @@ export async function runMaster(options: MasterOptions): Promise<RunningMaster> 
     identity,
     onLeading: () => {
       controller.refresh();
+      certificates.refresh();
     },
     onLost: () => {
       lost.resolve(undefined);
@@ -93,6 +95,16 @@ export async function runMaster(options: MasterOptions): Promise<RunningMaster> 
     excludedNamespaces,
     limits,
   });
+  const certificates = new CertificateKeeper({
+    api,
+    namespace,
+    webhookCertificates: config.webhookCertificates,
+    metrics,
+    clock,
+    log,
+    isLeading,
+    limits,
+  });
   addMasterGauges(metrics, {
     isLeading,
     objects: () => controller.objectCount,
@@ -105,13 +117,14 @@ export async function runMaster(options: MasterOptions): Promise<RunningMaster> 
   const routes = createMasterRoutes({ controller, metrics, identity, isLeading, leader });
   const admin = await AdminServer.listen({ ...config.adminAddress, routes, log });
   controller.start();
+  certificates.start();
   elector.start();
   const at = formatAddress(admin.address);
   log.info({ identity, namespace, admin: at, version: VERSION }, "master started");
 
   const close = async (): Promise<void> => {
     // Writes first, so that nothing is written after another leads.
-    await controller.close();
+    await Promise.all([controller.close(), certificates.close()]);
     await elector.close();
     await admin.close();
     await api.close();

@@ -17,6 +17,8 @@ export interface MasterMetrics {
   readonly uninjectedPods: Gauge<"opt_in">;
   /** `kind`: of the workload. */
   readonly uncarriedWorkloads: Gauge<"kind">;
+  /** `certificate`: name of its Secret. */
+  readonly certificateExpiry: Gauge<"certificate">;
 }
 
 /** What gauges are read from when metrics are collected. */
@@ -67,6 +69,12 @@ export function createMasterMetrics(): MasterMetrics {
       name: "shimmy_master_writes_total",
       help: "Objects written, by result; a conflict is tried again.",
       labelNames: ["kind", "result"],
+      registers,
+    }),
+    certificateExpiry: new Gauge({
+      name: "shimmy_master_certificate_expiry_timestamp_seconds",
+      help: "When a certificate that the leader keeps ends, in seconds since 1970.",
+      labelNames: ["certificate"],
       registers,
     }),
     events: new Counter({

@@ -12,7 +12,7 @@ export interface ApiRequest {
   readonly query?: Readonly<Record<string, string | number | undefined>>;
   /** `Host` header, for what lies behind the server. @defaultValue the server's own */
   readonly host?: string | undefined;
-  /** Sent as JSON; that of PATCH is a merge patch (RFC 7386). */
+  /** Sent as JSON; that of PATCH is a merge patch (RFC 7386), or a list: a JSON patch (RFC 6902). */
   readonly body?: unknown;
   /** Longest time until the whole answer is there. @defaultValue 30 s */
   readonly timeoutMs?: number;
@@ -111,7 +111,7 @@ export class ApiClient implements KubernetesApi {
           "user-agent": `shimmy/${VERSION}`,
           ...(host === undefined ? {} : { host }),
           ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
-          ...(body === undefined ? {} : { "content-type": contentType(method) }),
+          ...(body === undefined ? {} : { "content-type": contentType(method, body) }),
         },
         body: body === undefined ? null : JSON.stringify(body),
         headersTimeout: timeoutMs,
@@ -171,8 +171,9 @@ function queryText(query: ApiRequest["query"] = {}): string {
   return parameters.size === 0 ? "" : `?${parameters.toString()}`;
 }
 
-function contentType(method: string): string {
-  return method === "PATCH" ? "application/merge-patch+json" : "application/json";
+function contentType(method: string, body: unknown): string {
+  if (method !== "PATCH") return "application/json";
+  return Array.isArray(body) ? "application/json-patch+json" : "application/merge-patch+json";
 }
 
 async function readBody({ body }: Dispatcher.ResponseData): Promise<string> {

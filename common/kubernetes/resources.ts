@@ -18,6 +18,7 @@ export const RESOURCES = {
   nodes: { apiVersion: "v1", kind: "Node", plural: "nodes", isNamespaced: false },
   services: { apiVersion: "v1", kind: "Service", plural: "services", isNamespaced: true },
   configMaps: { apiVersion: "v1", kind: "ConfigMap", plural: "configmaps", isNamespaced: true },
+  secrets: { apiVersion: "v1", kind: "Secret", plural: "secrets", isNamespaced: true },
   endpointSlices: {
     apiVersion: "discovery.k8s.io/v1",
     kind: "EndpointSlice",
@@ -60,6 +61,12 @@ export const RESOURCES = {
     kind: "Lease",
     plural: "leases",
     isNamespaced: true,
+  },
+  mutatingWebhooks: {
+    apiVersion: "admissionregistration.k8s.io/v1",
+    kind: "MutatingWebhookConfiguration",
+    plural: "mutatingwebhookconfigurations",
+    isNamespaced: false,
   },
   sharedMemoryObjects: {
     apiVersion: SHIMMY_API_VERSION,

@@ -1,8 +1,10 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
+import { isDeepStrictEqual } from "node:util";
 
 import type { ClusterAccess } from "../../common/kubernetes/access.ts";
 import { resourcePath, type Resource } from "../../common/kubernetes/resources.ts";
+import { applyPatch, pointerSegments, type JsonPatch } from "../../injector/json-patch.ts";
 
 /** An object as it is stored. */
 export interface StoredObject {
@@ -221,7 +223,11 @@ export class FakeApiServer {
     const target = path.endsWith("/status") ? path.slice(0, -"/status".length) : path;
     const current = this.#objects.get(target);
     if (current === undefined) return notFound(target);
-    return this.#update(path, merge(current, patch) as StoredObject);
+    if (!Array.isArray(patch)) return this.#update(path, merge(current, patch) as StoredObject);
+    const next = applyJsonPatch(current, patch as JsonPatchOperation[]);
+    return next === undefined
+      ? failure(422, "Invalid", "a test of the patch failed")
+      : this.#update(path, next);
   }
 
   #list({ path, query }: SeenRequest): FakeAnswer {
@@ -365,6 +371,28 @@ async function read(request: IncomingMessage): Promise<SeenRequest> {
   const body = text === "" ? undefined : (JSON.parse(text) as StoredObject);
   const { authorization } = headers;
   return { method, path: decodeURIComponent(pathname), query: searchParams, body, authorization };
+}
+
+type JsonPatchOperation = JsonPatch[number] | { op: "test"; path: string; value: unknown };
+
+/** A JSON patch with tests; `undefined` when one fails. */
+function applyJsonPatch(
+  object: StoredObject,
+  operations: readonly JsonPatchOperation[],
+): StoredObject | undefined {
+  let patched = object;
+  for (const operation of operations) {
+    if (operation.op !== "test") patched = applyPatch(patched, [operation]);
+    else if (!isDeepStrictEqual(at(patched, operation.path), operation.value)) return undefined;
+  }
+  return patched;
+}
+
+function at(object: StoredObject, path: string): unknown {
+  return pointerSegments(path).reduce<unknown>(
+    (value, segment) => (value as Record<string, unknown> | undefined)?.[segment],
+    object,
+  );
 }
 
 /** A merge patch. https://www.rfc-editor.org/rfc/rfc7386#section-2 */

@@ -46,7 +46,17 @@ describe("manifests/base/master/rbac.yaml", function () {
   });
 
   it("should allow what the master does, and nothing else", async function () {
-    const { events, nodes, sharedMemoryObjects, shimmyNodes } = RESOURCES;
+    const { events, mutatingWebhooks, nodes, secrets, sharedMemoryObjects, shimmyNodes } =
+      RESOURCES;
+    const certificates = ["shimmy-webhook-ca", "shimmy-fabric-ca", "shimmy-injector-tls"];
+    for (const name of certificates) {
+      const metadata = { name, namespace: "shimmy-system" };
+      server.put(secrets, { metadata, type: "Opaque", data: {} });
+    }
+    server.put(mutatingWebhooks, {
+      metadata: { name: "shimmy-injector" },
+      webhooks: [{ name: "pods.shimmy.io", clientConfig: {} }],
+    });
     server.put(nodes, { metadata: { name: "n1" } });
     await eventually("a ShimmyNode", () => server.get(shimmyNodes, "n1") !== undefined);
     putPod({ name: "feed-1", containers: ["feed"] });
@@ -67,6 +77,17 @@ describe("manifests/base/master/rbac.yaml", function () {
       return server.seen("PATCH", shimmyNodes.plural).length > 0;
     });
     await eventually("an event", () => server.all(events).length === 1);
+    await eventually("certificates", () => server.seen("PUT", secrets.plural).length === 3);
+    await eventually(
+      "a trusted CA",
+      () => server.seen("PATCH", mutatingWebhooks.plural).length > 0,
+    );
+    server.delete(secrets, "shimmy-fabric-ca", "shimmy-system");
+    server.put(mutatingWebhooks, {
+      metadata: { name: "shimmy-injector" },
+      webhooks: [{ name: "pods.shimmy.io", clientConfig: {} }],
+    });
+    await eventually("another CA", () => server.seen("POST", secrets.plural).length > 0);
     await master.close();
 
     const accesses = server.requests.map(accessOf);
