@@ -74,12 +74,14 @@ bool Contention::IsContended(uint64_t now, bool is_busy) {
     if (elapsed >= kForgetAfterNs) runnable_ = 0;
     runnable_ = (runnable_ * 7 + Runnable() * 16) / 8;
     const uint64_t waited = Waited();
-    is_throttled_ = elapsed < kForgetAfterNs && waited - waited_ns_ >= kThrottledNs;
+    if (elapsed < kForgetAfterNs && waited - waited_ns_ >= kThrottledNs) {
+      throttled_until_ = now + kThrottledForNs;
+    }
     waited_ns_ = waited;
     looked_at_ = now;
   }
   const uint64_t allowed = is_busy ? cpus_ * 16 - 8 : cpus_ * 16 + 4;
-  return is_throttled_ || runnable_ > allowed;
+  return now < throttled_until_ || runnable_ > allowed;
 }
 
 }  // namespace shimmy::relay

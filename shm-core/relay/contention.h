@@ -31,8 +31,10 @@ class Contention {
 
  private:
   static constexpr uint64_t kLookEveryNs = 500'000;
-  static constexpr uint64_t kForgetAfterNs = 100'000'000;
+  static constexpr uint64_t kForgetAfterNs = 300'000'000;
   static constexpr uint64_t kThrottledNs = 5'000'000;
+  // Periods of quotas are 100 ms long, and the time in them that is left is not for spinning.
+  static constexpr uint64_t kThrottledForNs = 1'000'000'000;
   static constexpr uint64_t kIdleWindowNs = 200'000'000;
   static constexpr uint64_t kIdleEnoughNs = 10'000'000;
 
@@ -47,7 +49,7 @@ class Contention {
   uint64_t looked_at_ = 0;
   uint64_t waited_ns_ = 0;
   uint64_t runnable_ = 0;  // moving average, in sixteenths
-  bool is_throttled_ = false;
+  uint64_t throttled_until_ = 0;
   uint64_t idle_looked_at_ = 0;
   uint64_t idle_ns_ = 0;
   bool has_idle_time_ = true;

@@ -1,0 +1,69 @@
+import { expect } from "chai";
+import { once } from "node:events";
+import { connect, createServer, type Server, type Socket } from "node:net";
+
+import { startAppMesh, type AppMesh } from "../helpers/apps.ts";
+import { CpuGroup } from "../helpers/control-group.ts";
+
+const SHARE = 0.1;
+const SECONDS = 3;
+
+describe("a sidecar whose CPU time is limited", function () {
+  this.timeout(60_000);
+  let apps: AppMesh;
+  let server: Server;
+  let group: CpuGroup;
+  const sockets = new Set<Socket>();
+
+  beforeEach(async function () {
+    apps = await startAppMesh({ echo: 7000 });
+    const { address, port } = apps.server("echo");
+    server = createServer({ noDelay: true }, (socket) => {
+      sockets.add(socket);
+      socket.on("error", () => undefined); // its client is the one that is looked at
+      socket.pipe(socket);
+    });
+    server.listen(port, address);
+    await once(server, "listening");
+    group = CpuGroup.make("throttled");
+    group.add(apps.mesh.pid("server"));
+  });
+
+  afterEach(async function () {
+    for (const socket of sockets) socket.destroy();
+    sockets.clear();
+    server.close();
+    await apps.mesh.close();
+    group.remove();
+  });
+
+  it("should not spend what is left of it on spinning", async function () {
+    const { mesh } = apps;
+    const { address: host, port } = apps.local("echo");
+    const socket = connect({ host, port, noDelay: true });
+    sockets.add(socket);
+    const spun = async (): Promise<number> =>
+      (await mesh.metrics("server")).sum("shimmy_relay_spin_seconds_total");
+    group.limit(SHARE);
+    await pingFor(socket, 1000);
+    const before = { spun: await spun(), periods: group.throttledPeriods() };
+    const rounds = await pingFor(socket, SECONDS * 1000);
+    const after = { spun: await spun(), periods: group.throttledPeriods() };
+    await mesh.assertCarried("client", 1);
+    expect(rounds).to.be.above(100);
+    expect(after.periods).to.be.above(before.periods);
+    // Unlimited it spins for most of the time that one request takes.
+    expect(after.spun - before.spun).to.be.below(SECONDS * SHARE * 0.2);
+  });
+});
+
+/** Sends one byte and waits for it to come back, again and again; says how often. */
+async function pingFor(socket: Socket, milliseconds: number): Promise<number> {
+  const until = performance.now() + milliseconds;
+  let rounds = 0;
+  for (; performance.now() < until; rounds++) {
+    socket.write("x");
+    await once(socket, "data");
+  }
+  return rounds;
+}
