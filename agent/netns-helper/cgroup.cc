@@ -136,10 +136,11 @@ std::optional<std::string_view> PathOf(std::string_view line) {
   return line.substr(colon + 2);
 }
 
+LineReading Refused() { return {.is_refused = true, .uid = {}}; }
+
 LineReading ReadLine(std::string_view line) {
-  const LineReading refused{.is_refused = true, .uid = {}};
   const std::optional<std::string_view> path = PathOf(line);
-  if (!path) return refused;
+  if (!path) return Refused();
   std::size_t hidden = 0;
   const std::vector<std::string_view> parts = Split(*path, &hidden);
 
@@ -148,7 +149,7 @@ LineReading ReadLine(std::string_view line) {
   bool is_below_unread = false;
   for (std::size_t i = 0; i < parts.size(); i++) {
     const std::optional<PodPart> found = ReadPart(parts[i]);
-    if (found && pod && found->uid != pod->uid) return refused;  // I1
+    if (found && pod && found->uid != pod->uid) return Refused();  // I1
     if (found && !pod) {
       pod = found;
       at = i;
@@ -160,7 +161,7 @@ LineReading ReadLine(std::string_view line) {
     is_below_unread = is_below_unread || is_user_slice || is_unread;
   }
   if (!pod) return {};
-  if (is_below_unread) return refused;
+  if (is_below_unread) return Refused();
   if (!pod->is_slice && !IsPlaced(parts, at, hidden > 0)) return {};  // I2
   return {.is_refused = false, .uid = pod->uid};
 }

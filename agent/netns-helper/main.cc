@@ -12,6 +12,7 @@
 #include <charconv>
 #include <cstdio>
 #include <cstring>
+#include <string>
 #include <string_view>
 
 #include "server.h"
@@ -62,7 +63,9 @@ int DropPrivileges() noexcept {
 }
 
 int Fail(const char* what, int error) {
-  std::fprintf(stderr, "shimmy-netns-helper: %s: %s\n", what, std::strerror(error));
+  // perror(), unlike strerror(), is safe in any thread.
+  errno = error;
+  std::perror((std::string("shimmy-netns-helper: ") + what).c_str());
   return 1;
 }
 
