@@ -68,7 +68,7 @@ const when = (pattern: string, ...steps: Step[]): Step[] =>
 export const TIERS: readonly Tier[] = [
   {
     name: "static",
-    budgetSeconds: 180,
+    budgetSeconds: 150,
     steps: [
       check("types", "tsc", "--noEmit", "-p", "."),
       check("eslint", "eslint", "--max-warnings", "0", "."),
@@ -81,7 +81,7 @@ export const TIERS: readonly Tier[] = [
       check("repository", "node", "scripts/checks/repository.ts"),
     ],
   },
-  { name: "unit", budgetSeconds: 60, steps: [build("release", "shimmy_addon"), mocha("unit")] },
+  { name: "unit", budgetSeconds: 90, steps: [build("release", "shimmy_addon"), mocha("unit")] },
   {
     name: "native",
     budgetSeconds: 480,
