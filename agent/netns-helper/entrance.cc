@@ -55,12 +55,12 @@ int ListenAbstract(const UniqueFd& socket, std::string_view name) noexcept {
 
 }  // namespace
 
-int Entrance::Open(const char* proc_path) noexcept {
+int Entrance::Open(const char* proc_path, const char* node_path) noexcept {
   proc_.Reset(::open(proc_path, O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (!proc_.valid()) return -errno;
   own_.Reset(::openat(proc_.get(), "self/ns/net", O_RDONLY | O_CLOEXEC));
   if (!own_.valid() || ::fstat(own_.get(), &own_stat_) != 0) return -errno;
-  node_.Reset(::openat(proc_.get(), "1/ns/net", O_RDONLY | O_CLOEXEC));
+  node_.Reset(::open(node_path, O_RDONLY | O_CLOEXEC));
   if (!node_.valid() || ::fstat(node_.get(), &node_stat_) != 0) return -errno;
   return 0;
 }

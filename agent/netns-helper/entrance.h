@@ -25,8 +25,9 @@ struct Answer {
 
 class Entrance {
  public:
-  // Opens `proc_path` ("/proc"), our own namespace and that of process 1. Returns 0 or -errno.
-  [[nodiscard]] int Open(const char* proc_path) noexcept;
+  // Opens `proc_path` ("/proc"), our own namespace and that of the node ("/proc/1/ns/net"). Returns
+  // 0 or -errno.
+  [[nodiscard]] int Open(const char* proc_path, const char* node_path) noexcept;
 
   // Any bytes.
   [[nodiscard]] Answer Handle(const void* data, std::size_t length) const;

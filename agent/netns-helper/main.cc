@@ -20,14 +20,17 @@
 namespace {
 
 constexpr uid_t kDefaultUser = 65532;
+constexpr const char* kNodeNet = "/proc/1/ns/net";
 constexpr const char* kUsage =
-    "usage: shimmy-netns-helper [--uid UID] SOCKET\n"
+    "usage: shimmy-netns-helper [--uid UID] [--node-net FILE] SOCKET\n"
     "\n"
     "Makes the sockets of pods for the agent, which asks on SOCKET and runs as user UID\n"
-    "(default 65532). Needs CAP_SYS_ADMIN and CAP_SYS_PTRACE, and the node's process ids.\n";
+    "(default 65532). FILE is the node's network namespace (default /proc/1/ns/net), which is\n"
+    "never entered. Needs CAP_SYS_ADMIN and CAP_SYS_PTRACE, and the node's process ids.\n";
 
 struct Arguments {
   uid_t uid = kDefaultUser;
+  const char* node_net = kNodeNet;
   const char* path = nullptr;
 };
 
@@ -42,6 +45,9 @@ bool ReadArguments(int count, char** values, Arguments* arguments) {
     const std::string_view value = values[i];
     if (value == "--uid") {
       if (++i == count || !ReadUid(values[i], &arguments->uid)) return false;
+    } else if (value == "--node-net") {
+      if (++i == count) return false;
+      arguments->node_net = values[i];
     } else if (value.starts_with("-") || arguments->path != nullptr) {
       return false;
     } else {
@@ -85,7 +91,9 @@ int main(int count, char** values) {
   if (!listener.valid()) return Fail(arguments.path, errno);
   if (const int error = DropPrivileges(); error != 0) return Fail("capabilities", error);
   shimmy::netns::Entrance entrance;
-  if (const int error = entrance.Open("/proc"); error != 0) return Fail("/proc", -error);
+  if (const int error = entrance.Open("/proc", arguments.node_net); error != 0) {
+    return Fail(arguments.node_net, -error);
+  }
   std::fprintf(stderr, "shimmy-netns-helper %s: serving user %u on %s\n", SHIMMY_VERSION,
                arguments.uid, arguments.path);
   while (shimmy::netns::ServeOne(listener, arguments.uid, entrance)) {

@@ -93,12 +93,11 @@ class EntranceTest : public testing::Test {
     std::string name = testing::TempDir() + "shimmy-proc-XXXXXX";
     ASSERT_NE(::mkdtemp(name.data()), nullptr);
     proc_ = name;
-    for (const char* const pid : {"self", "1"})
-      Link(std::string(pid) + "/ns/net", "/proc/self/ns/net");
+    Link("self/ns/net", "/proc/self/ns/net");
     WriteStat("S", kStartTime);
     WriteCgroup(kPod);
     Link(std::to_string(kPid) + "/ns/net", "/proc/self/ns/net");
-    ASSERT_EQ(entrance_.Open(proc_.c_str()), 0);
+    ASSERT_EQ(entrance_.Open(proc_.c_str(), "/proc/self/ns/net"), 0);
   }
 
   void TearDown() override { std::filesystem::remove_all(proc_); }
@@ -168,10 +167,9 @@ TEST_F(EntranceTest, NeverEntersTheNamespaceOfTheNode) {
   }
   ASSERT_NE(std::filesystem::read_symlink(theirs),
             std::filesystem::read_symlink("/proc/self/ns/net"));
-  Link("1/ns/net", theirs);
   Link(std::to_string(kPid) + "/ns/net", theirs);
   Entrance entrance;
-  ASSERT_EQ(entrance.Open(proc_.c_str()), 0);
+  ASSERT_EQ(entrance.Open(proc_.c_str(), theirs.c_str()), 0);
   const Request request = MakeRequest();
   const Answer answer = entrance.Handle(&request, sizeof request);
   EXPECT_EQ(answer.reply.result, Result::kHostNamespace);
