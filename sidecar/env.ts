@@ -45,7 +45,7 @@ export const SIDECAR_CONFIG = {
     flag: "agent-dir",
     parse: text,
     required: true,
-    doc: "Directory with the pod's agent sockets, `RUNTIME/pods/NAMESPACE/NAME`.",
+    doc: "Directory with the pod's agent sockets, `RUNTIME/pods/NAMESPACE/NAME`; `@shimmy` in Kubernetes, where they are in the pod's network namespace.",
   },
   upstreams: {
     env: "SHIMMY_UPSTREAMS",

@@ -1,4 +1,4 @@
-import { stat } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { join } from "node:path";
 
 import { ABSTRACT_AGENT_DIR, ABSTRACT_FD_SOCKET, FD_SOCKET } from "../agent/api.ts";
@@ -121,7 +121,7 @@ async function connectToAgent(native: SidecarNative, agentDir: string): Promise<
   const isAbstract = agentDir === ABSTRACT_AGENT_DIR;
   const socket = await native.connect(isAbstract ? ABSTRACT_FD_SOCKET : join(agentDir, FD_SOCKET));
   try {
-    if (isAbstract) requireOutsider(socket);
+    if (isAbstract) requireOutsider(socket, await readFile(UID_MAP, "utf8"));
     else await requireOwner(socket, agentDir);
     return socket;
   } catch (err) {
@@ -140,14 +140,34 @@ async function requireOwner({ agentUid }: AgentSocket, agentDir: string): Promis
   );
 }
 
+const UID_MAP = "/proc/self/uid_map";
+/** user_namespaces(7): in the initial user namespace every user is what it is. */
+const IDENTITY_MAP = /^\s*0\s+0\s+4294967295\s*$/;
+/** user_namespaces(7): how a user looks that does not exist in ours, as the node's root in a pod's. */
+const OVERFLOW_UID = 65_534;
+
+/**
+ * Decides whether whom the kernel shows as a peer can be the node's root, outside our PID namespace.
+ *
+ * @param uidMap - Text of `/proc/self/uid_map`.
+ */
+export function isNodeRoot(
+  { agentPid, agentUid }: Pick<AgentSocket, "agentPid" | "agentUid">,
+  uidMap: string,
+): boolean {
+  if (agentPid !== 0) return false;
+  return agentUid === 0 || (agentUid === OVERFLOW_UID && !IDENTITY_MAP.test(uidMap));
+}
+
 /**
  * Any process of the pod could bind the agent's names before the agent does. The sockets of the agent
  * are made by root outside our PID namespace, whose processes the kernel shows as number 0. Another
  * container's processes look like that too, but need root for it; docs/architecture.md says what
  * that is worth to them.
  */
-function requireOutsider({ agentPid, agentUid }: AgentSocket): void {
-  if (agentPid === 0 && agentUid === 0) return;
+function requireOutsider(socket: AgentSocket, uidMap: string): void {
+  if (isNodeRoot(socket, uidMap)) return;
+  const { agentPid, agentUid } = socket;
   const who = agentPid === 0 ? `user ${agentUid}` : `process ${agentPid} of this container`;
   throw new ShimmyError(
     "SHIMMY_ERR_SOCKET_SQUATTED",

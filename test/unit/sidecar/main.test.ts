@@ -8,7 +8,7 @@ import type { AgentMessage } from "../../../agent/api.ts";
 import { PACKAGE_ROOT } from "../../../common/version.ts";
 import { statusError } from "../../../shm-core/lib/status.ts";
 import { resolveSidecarConfig } from "../../../sidecar/env.ts";
-import { runSidecar, type RunningSidecar } from "../../../sidecar/main.ts";
+import { isNodeRoot, type RunningSidecar, runSidecar } from "../../../sidecar/main.ts";
 import type {
   ReadyReply,
   SessionsReply,
@@ -252,6 +252,24 @@ describe("runSidecar()", function () {
       );
       expect(socket.sent).to.deep.equal([]);
       expect(socket.isClosed).to.equal(true);
+    });
+  }
+
+  const ALL_USERS = "         0          0 4294967295\n";
+  const OWN_USERS = "         0     100000      65536\n";
+  const peers = [
+    { agentPid: 0, agentUid: 0, uidMap: ALL_USERS, isTaken: true },
+    { agentPid: 0, agentUid: 0, uidMap: OWN_USERS, isTaken: true },
+    { agentPid: 0, agentUid: 65_534, uidMap: OWN_USERS, isTaken: true },
+    { agentPid: 0, agentUid: 65_534, uidMap: ALL_USERS, isTaken: false },
+    { agentPid: 0, agentUid: 65_532, uidMap: OWN_USERS, isTaken: false },
+    { agentPid: 1, agentUid: 0, uidMap: OWN_USERS, isTaken: false },
+  ];
+  for (const { uidMap, isTaken, ...peer } of peers) {
+    const { agentPid, agentUid } = peer;
+    const users = uidMap === ALL_USERS ? "all users" : "users of its own";
+    it(`should ${isTaken ? "" : "not "}take user ${agentUid}, process ${agentPid}, for root of the node in a pod with ${users}`, function () {
+      expect(isNodeRoot(peer, uidMap)).to.equal(isTaken);
     });
   }
 
