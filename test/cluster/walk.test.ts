@@ -10,6 +10,11 @@ import { readWalk } from "../helpers/readme-walk.ts";
 
 const EXAMPLE = "examples/kubernetes/nginx-and-client.yaml";
 const LOOK_MS = 5000;
+/**
+ * Kubernetes itself sends requests to pods that are not there yet or no more, for a moment, and curl
+ * waits 5 s for each.
+ */
+const SETTLED_MS = 10_000;
 
 interface Deployment {
   readonly metadata: { readonly annotations?: Readonly<Record<string, string>> };
@@ -78,7 +83,7 @@ describe("the README's walk through a cluster", function () {
   it("should serve two ordinary programs as they are", async function () {
     await walkTo("rollout status");
     unchanged = await deployments();
-    await delay(LOOK_MS);
+    await delay(SETTLED_MS);
     expect(await failures(3)).to.equal(0);
   });
 
@@ -115,8 +120,7 @@ describe("the README's walk through a cluster", function () {
     expect(after.map(({ spec }) => spec.template)).to.deep.equal(
       unchanged.map(({ spec }) => spec.template),
     );
-    // Kubernetes itself sends requests to a pod that is gone for a moment, and curl waits 5 s for it.
-    await delay(2 * LOOK_MS);
+    await delay(SETTLED_MS);
     expect(await failures(3)).to.equal(0);
     expect(lines).to.deep.equal([]);
   });

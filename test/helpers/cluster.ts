@@ -17,6 +17,7 @@ export class Cluster {
   /** Files of the cluster and of its tests. */
   readonly directory: string;
   readonly #env: Readonly<Record<string, string>>;
+  #written = 0;
 
   private constructor(directory: string) {
     this.directory = directory;
@@ -48,11 +49,16 @@ export class Cluster {
     return (await this.#lab(["kubectl", ...args])).trimEnd();
   }
 
+  /** Writes a file for kubectl, and gives its path. */
+  write(yaml: string): string {
+    const path = join(this.directory, `written-${this.#written++}.yaml`);
+    writeFileSync(path, yaml);
+    return path;
+  }
+
   /** Applies text. */
   async apply(yaml: string): Promise<void> {
-    const path = join(this.directory, "apply.yaml");
-    writeFileSync(path, yaml);
-    await this.kubectl("apply", "-f", path);
+    await this.kubectl("apply", "-f", this.write(yaml));
   }
 
   /**
