@@ -1,5 +1,6 @@
-import { X509Certificate } from "node:crypto";
+import type { X509Certificate } from "node:crypto";
 
+import { certificatesOf } from "../../common/certificates.ts";
 import type { KubernetesObject } from "../../common/kubernetes/objects.ts";
 import { KINDS, NAMES } from "../cluster/kinds.ts";
 import { isStatus } from "../cluster/cluster.ts";
@@ -44,7 +45,7 @@ async function readSecret({ cluster, options }: CheckContext, name: string): Pro
     const secret = await cluster.get<DataObject>(KINDS.secrets, { namespace, name });
     if (secret === undefined) return { certificates: [], problem: "missing" };
     const pem = decode(secret.data?.["tls.crt"]);
-    const certificates = parseCertificates(pem);
+    const certificates = certificatesOf(pem);
     return certificates.length > 0 ? { certificates } : { certificates, problem: "unreadable" };
   } catch (err) {
     if (isStatus(err, 403)) return { certificates: [], problem: "forbidden" };
@@ -123,19 +124,9 @@ async function bundleFindings(
 }
 
 function isTrusted(leaf: X509Certificate, bundle: string): boolean {
-  return parseCertificates(bundle).some((ca) => leaf.checkIssued(ca) && leaf.verify(ca.publicKey));
+  return certificatesOf(bundle).some((ca) => leaf.checkIssued(ca) && leaf.verify(ca.publicKey));
 }
 
 function decode(base64 = ""): string {
   return Buffer.from(base64, "base64").toString();
-}
-
-const PEM = /-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----/gs;
-
-function parseCertificates(pem: string): readonly X509Certificate[] {
-  try {
-    return (pem.match(PEM) ?? []).map((each) => new X509Certificate(each));
-  } catch {
-    return [];
-  }
 }

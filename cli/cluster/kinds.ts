@@ -1,4 +1,10 @@
 import { RESOURCES, type Resource } from "../../common/kubernetes/resources.ts";
+import {
+  CERTIFICATE_SECRETS,
+  CLUSTER_CONFIG_NAME,
+  INJECTOR_NAME,
+  SYSTEM_NAMESPACE,
+} from "../../common/kubernetes/vocabulary.ts";
 
 const kind = (apiVersion: string, name: string, plural: string): Resource => ({
   apiVersion,
@@ -18,7 +24,6 @@ const ADMISSION = "admissionregistration.k8s.io/v1";
 /** The kinds that `shimmy check` looks at and `shimmy uninstall` changes or deletes. */
 export const KINDS = {
   ...RESOURCES,
-  secrets: kind("v1", "Secret", "secrets"),
   resourceQuotas: kind("v1", "ResourceQuota", "resourcequotas"),
   serviceAccounts: kind("v1", "ServiceAccount", "serviceaccounts"),
   disruptionBudgets: kind("policy/v1", "PodDisruptionBudget", "poddisruptionbudgets"),
@@ -34,11 +39,6 @@ export const KINDS = {
     "CustomResourceDefinition",
     "customresourcedefinitions",
   ),
-  mutatingWebhooks: clusterKind(
-    ADMISSION,
-    "MutatingWebhookConfiguration",
-    "mutatingwebhookconfigurations",
-  ),
   admissionPolicies: clusterKind(
     ADMISSION,
     "ValidatingAdmissionPolicy",
@@ -53,14 +53,12 @@ export const KINDS = {
 
 /** Names that Shimmy's manifests give their objects; docs/reference/rbac.md has them all. */
 export const NAMES = {
-  namespace: "shimmy-system",
+  namespace: SYSTEM_NAMESPACE,
   agent: "shimmy-agent",
-  injector: "shimmy-injector",
+  injector: INJECTOR_NAME,
   master: "shimmy-master",
-  config: "shimmy-config",
-  webhookCa: "shimmy-webhook-ca",
-  fabricCa: "shimmy-fabric-ca",
-  injectorTls: "shimmy-injector-tls",
+  config: CLUSTER_CONFIG_NAME,
+  ...CERTIFICATE_SECRETS,
   injectedPolicy: "shimmy-injected",
   nodeStatusPolicy: "shimmy-node-status",
 } as const;

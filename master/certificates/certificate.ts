@@ -2,6 +2,7 @@
 // have been written by anybody.
 import { createPrivateKey, X509Certificate } from "node:crypto";
 
+import { certificatesOf } from "../../common/certificates.ts";
 import { messageOf } from "../../common/errors.ts";
 import type { KeyPair } from "./issue.ts";
 
@@ -17,7 +18,6 @@ export interface Kept extends KeyPair {
   readonly bundle: string;
 }
 
-const PEM = /-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----/g;
 const RENEW_AT = 2 / 3;
 
 /** What is kept in a Secret; text says why nothing can be read from it. */
@@ -78,17 +78,6 @@ export function bundleOf(
   const valid = rest.filter((each) => isAuthority(each, name) && isValid(each, nowMs));
   const all = [...(first === undefined ? [] : [first]), ...valid];
   return [...new Map(all.map((each) => [each.fingerprint256, each.toString()])).values()].join("");
-}
-
-/** Certificates in a text; what is none is left out. */
-function certificatesOf(text: string): X509Certificate[] {
-  return [...text.matchAll(PEM)].flatMap(([pem]) => {
-    try {
-      return [new X509Certificate(pem)];
-    } catch {
-      return [];
-    }
-  });
 }
 
 function isAuthority(certificate: X509Certificate, name: string): boolean {

@@ -12,6 +12,7 @@ import type { KubernetesApi } from "../../common/kubernetes/api-client.ts";
 import { ApiError } from "../../common/kubernetes/api-error.ts";
 import { ListWatch, type ListWatchLimits } from "../../common/kubernetes/list-watch.ts";
 import { RESOURCES } from "../../common/kubernetes/resources.ts";
+import { CERTIFICATE_SECRETS, INJECTOR_NAME } from "../../common/kubernetes/vocabulary.ts";
 import type { Logger } from "../../common/log.ts";
 import { watchCounter, type MasterMetrics } from "../metrics.ts";
 import { WorkQueue } from "../work-queue.ts";
@@ -54,10 +55,8 @@ const AUTHORITY_LIFE_MS = 730 * DAY_MS;
 const SERVER_LIFE_MS = 90 * DAY_MS;
 const LOOK_MS = 60_000;
 
-const WEBHOOKS = "shimmy-injector";
-const WEBHOOK_CA = { secret: "shimmy-webhook-ca", name: "Shimmy webhook CA" } as const;
-const FABRIC_CA = { secret: "shimmy-fabric-ca", name: "Shimmy fabric CA" } as const;
-const SERVER_SECRET = "shimmy-injector-tls";
+const WEBHOOK_CA = { secret: CERTIFICATE_SECRETS.webhookCa, name: "Shimmy webhook CA" } as const;
+const FABRIC_CA = { secret: CERTIFICATE_SECRETS.fabricCa, name: "Shimmy fabric CA" } as const;
 /** There is one piece of work. */
 const ALL = "all";
 
@@ -74,7 +73,7 @@ export class CertificateKeeper {
     this.#webhooks = new ListWatch({
       api,
       resource: RESOURCES.mutatingWebhooks,
-      fieldSelector: `metadata.name=${WEBHOOKS}`,
+      fieldSelector: `metadata.name=${INJECTOR_NAME}`,
       take: takeWebhooks,
       onChange: () => {
         this.refresh();
@@ -147,9 +146,9 @@ export class CertificateKeeper {
 
   async #keepServer(authority: Kept, isTrusted: boolean): Promise<void> {
     const nowMs = this.#nowMs;
-    const host = `${WEBHOOKS}.${this.#options.namespace}.svc`;
+    const host = `${INJECTOR_NAME}.${this.#options.namespace}.svc`;
     const { bundle } = authority;
-    await this.#keepSecret(SERVER_SECRET, {
+    await this.#keepSecret(CERTIFICATE_SECRETS.injectorTls, {
       faultOf: (kept) => serverFault(kept, host, bundle),
       // What works is not replaced by what the API server may not trust yet.
       isDue: (kept) => isDue(kept, nowMs) && (isTrusted || isInvalid(kept, nowMs)),
@@ -160,12 +159,12 @@ export class CertificateKeeper {
 
   /** Whether the API server trusts the CA of now; also when there are no webhooks to tell it. */
   async #trust(bundle: string): Promise<boolean> {
-    const webhooks = this.#webhooks.items.get(WEBHOOKS);
+    const webhooks = this.#webhooks.items.get(INJECTOR_NAME);
     if (webhooks === undefined) return this.#webhooks.isSynced;
     if (hasBundle(webhooks, bundle)) return true;
     this.#demandLead();
-    await writeBundle(this.#options.api, WEBHOOKS, webhooks, bundle);
-    this.#noteWritten(RESOURCES.mutatingWebhooks.kind, WEBHOOKS);
+    await writeBundle(this.#options.api, INJECTOR_NAME, webhooks, bundle);
+    this.#noteWritten(RESOURCES.mutatingWebhooks.kind, INJECTOR_NAME);
     return true;
   }
 
