@@ -3,11 +3,11 @@
 import { isDeepStrictEqual } from "node:util";
 
 import type { Clock } from "../../common/clock.ts";
-import { messageOf } from "../../common/errors.ts";
 import type { KubernetesApi } from "../../common/kubernetes/api-client.ts";
 import type { Logger } from "../../common/log.ts";
 import type { PolicyPod } from "../network-policy/engine.ts";
 import { findForeignKinds, type ForeignFindings } from "./foreign-discovery.ts";
+import { Poller, type PollerTimes } from "./poller.ts";
 
 /** Options for {@link ForeignPolicies}. */
 export interface ForeignPoliciesOptions {
@@ -16,30 +16,25 @@ export interface ForeignPoliciesOptions {
   readonly log: Logger;
   /** Called when what is in force is not what it was. */
   readonly onChange: () => void;
-  readonly times?: DiscoveryTimes;
+  /** When they are looked for again. @defaultValue every minute, 5 s after a failure */
+  readonly times?: PollerTimes;
 }
 
-/** When kinds of policy are looked for again. */
-export interface DiscoveryTimes {
-  /** After an answer, in milliseconds. */
-  readonly refreshMs: number;
-  /** After a failure. */
-  readonly retryMs: number;
-}
+const TIMES: PollerTimes = { refreshMs: 60_000, retryMs: 5000 };
 
-const TIMES: DiscoveryTimes = { refreshMs: 60_000, retryMs: 5000 };
 /** Follows kinds of policy that cannot be evaluated. */
 export class ForeignPolicies {
   readonly #options: ForeignPoliciesOptions;
-  readonly #stop = new AbortController();
+  readonly #poller: Poller;
   readonly #synced = Promise.withResolvers<undefined>();
-  #cancelNext: () => void = () => undefined;
-  #reading: Promise<void> = Promise.resolve();
   #found: ForeignFindings = { kinds: [], areBlocksForPods: true };
   #readAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: ForeignPoliciesOptions) {
     this.#options = options;
+    const { clock, log, times = TIMES } = options;
+    const read = (signal: AbortSignal): Promise<void> => this.#read(signal);
+    this.#poller = new Poller({ what: "kinds of policy", read, times, clock, log });
   }
 
   /** Whether they were looked for once. */
@@ -79,38 +74,24 @@ export class ForeignPolicies {
 
   /** Begins to look, now and every minute. */
   start(): void {
-    this.#reading = this.#read();
+    this.#poller.start();
   }
 
-  async close(): Promise<void> {
-    this.#stop.abort();
-    this.#cancelNext();
-    await this.#reading;
+  close(): Promise<void> {
+    return this.#poller.close();
   }
 
-  async #read(): Promise<void> {
-    const { api, clock, log, onChange, times = TIMES } = this.#options;
-    const { signal } = this.#stop;
-    let nextMs = times.refreshMs;
-    try {
-      const found = await findForeignKinds((path, query = {}) =>
-        api.request({ path, query, signal }),
-      );
-      const isOther = !isDeepStrictEqual(found, this.#found);
-      this.#found = found;
-      this.#readAt = clock.now();
-      this.#synced.resolve(undefined);
-      if (isOther) {
-        log.info({ kinds: this.kinds }, "kinds of policy that cannot be evaluated");
-        onChange();
-      }
-    } catch (err) {
-      nextMs = times.retryMs;
-      if (!signal.aborted) log.warn({ error: messageOf(err) }, "kinds of policy not read");
-    }
-    if (signal.aborted) return;
-    this.#cancelNext = clock.after(nextMs, () => {
-      this.start();
-    });
+  async #read(signal: AbortSignal): Promise<void> {
+    const { api, clock, log, onChange } = this.#options;
+    const found = await findForeignKinds((path, query = {}) =>
+      api.request({ path, query, signal }),
+    );
+    const isOther = !isDeepStrictEqual(found, this.#found);
+    this.#found = found;
+    this.#readAt = clock.now();
+    this.#synced.resolve(undefined);
+    if (!isOther) return;
+    log.info({ kinds: this.kinds }, "kinds of policy that cannot be evaluated");
+    onChange();
   }
 }

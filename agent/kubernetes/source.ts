@@ -21,11 +21,12 @@ import { addCacheGauges, type AgentMetrics } from "../metrics.ts";
 import { ClusterCaches, type CacheName } from "./caches.ts";
 import { CatalogPods } from "./catalog-pods.ts";
 import { ConnectionGrants } from "./connection-grants.ts";
-import { ForeignPolicies, type DiscoveryTimes } from "./foreign-policies.ts";
+import { ForeignPolicies } from "./foreign-policies.ts";
 import type { LocalPod } from "./local-pod.ts";
 import { networkJudge } from "./network-policies.ts";
 import { NodeStatus } from "./node-status.ts";
 import { NodeZone } from "./node-zone.ts";
+import type { PollerTimes } from "./poller.ts";
 import { KubernetesRules } from "./rules.ts";
 import { ServiceResolver } from "./service-resolver.ts";
 import { SliceIndex } from "./slice-index.ts";
@@ -44,7 +45,7 @@ export interface KubernetesCatalogOptions {
   readonly onChange: (catalog: Catalog) => void;
   readonly limits?: Partial<ListWatchLimits>;
   /** @defaultValue every minute, 5 s after a failure */
-  readonly times?: DiscoveryTimes;
+  readonly times?: PollerTimes;
   /** Longest time until everything is read, before it goes on without. @defaultValue 10 s */
   readonly firstReadMs?: number;
 }
