@@ -1,13 +1,5 @@
 import { once } from "node:events";
-import {
-  existsSync,
-  mkdtempSync,
-  readdirSync,
-  readlinkSync,
-  renameSync,
-  rmSync,
-  statSync,
-} from "node:fs";
+import { existsSync, mkdtempSync, renameSync, rmSync, statSync } from "node:fs";
 import { request, type IncomingMessage } from "node:http";
 import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -20,20 +12,8 @@ import { ApiServer, type ApiServerOptions } from "../../../agent/api-server.ts";
 import { createAgentMetrics } from "../../../agent/metrics.ts";
 import { ShimmyError } from "../../../common/errors.ts";
 import { duplicateFd } from "../../../shm-core/lib/control-socket.ts";
+import { socketFds } from "../../helpers/socket-fds.ts";
 import { FakeNative, silentLog } from "./fakes.ts";
-
-/** Numbers of our descriptors that are sockets. */
-function socketFds(): number[] {
-  return readdirSync("/proc/self/fd")
-    .filter((fd) => {
-      try {
-        return readlinkSync(`/proc/self/fd/${fd}`).startsWith("socket:");
-      } catch {
-        return false;
-      }
-    })
-    .map(Number);
-}
 
 describe("ApiServer", function () {
   let directory: string;

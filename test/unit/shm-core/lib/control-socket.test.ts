@@ -4,18 +4,12 @@ import { once } from "node:events";
 import {
   closeSync,
   existsSync,
-  mkdtempSync,
   openSync,
-  readdirSync,
-  readFileSync,
   readlinkSync,
   rmSync,
   statSync,
   writeFileSync,
-  writeSync,
 } from "node:fs";
-import { createServer, connect as connectTcp, type Socket } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
@@ -28,150 +22,15 @@ import {
   MAX_MESSAGE_FDS,
   MAX_QUEUED_MESSAGES,
   OwnedFd,
-  shutdownFd,
   socketPair,
-  unixPeerCgroup,
-  unixPeerCredentials,
 } from "../../../../shm-core/lib/control-socket.ts";
+import { socketFds } from "../../../helpers/socket-fds.ts";
+import { abstractName, codeOf, Inbox, useControlSockets } from "./control-socket-fixture.ts";
 
 const FIXTURES = join(import.meta.dirname, "..", "fixtures");
 
-interface Received {
-  readonly text: string;
-  readonly fds: OwnedFd[];
-}
-
-/** Keeps what a socket receives, for tests to wait for. */
-class Inbox {
-  readonly messages: Received[] = [];
-  readonly errors: (ShimmyError | undefined)[] = [];
-  #changed = Promise.withResolvers<undefined>();
-
-  constructor(socket: ControlSocket) {
-    socket.onMessage = (data, fds) => {
-      this.messages.push({ text: data.toString(), fds });
-      this.#wake();
-    };
-    socket.onClose = (err) => {
-      this.errors.push(err);
-      this.#wake();
-    };
-  }
-
-  async until(condition: () => boolean): Promise<void> {
-    while (!condition()) await this.#changed.promise;
-  }
-
-  async message(): Promise<Received> {
-    await this.until(() => this.messages.length > 0);
-    const first = this.messages.shift();
-    if (first === undefined) throw new Error("no message");
-    return first;
-  }
-
-  async end(): Promise<ShimmyError | undefined> {
-    await this.until(() => this.errors.length > 0);
-    return this.errors[0];
-  }
-
-  #wake(): void {
-    const { resolve } = this.#changed;
-    this.#changed = Promise.withResolvers();
-    resolve(undefined);
-  }
-}
-
-/** Descriptors of the kinds that these tests open and pass; Node has others of its own. */
-function openFds(): string[] {
-  return readdirSync("/proc/self/fd").flatMap((fd) => {
-    try {
-      const target = readlinkSync(`/proc/self/fd/${fd}`);
-      return target.startsWith("socket:") || target === "/dev/zero" ? [target] : [];
-    } catch {
-      return [];
-    }
-  });
-}
-
-/** Numbers of our descriptors that are sockets. */
-function socketFds(): number[] {
-  return readdirSync("/proc/self/fd")
-    .filter((fd) => {
-      try {
-        return readlinkSync(`/proc/self/fd/${fd}`).startsWith("socket:");
-      } catch {
-        return false;
-      }
-    })
-    .map(Number);
-}
-
-/** Fails unless the number of open descriptors comes back to `expected` soon. */
-async function expectOpenFds(expected: number): Promise<void> {
-  for (let i = 0; i < 200 && openFds().length !== expected; i++) await delay(5);
-  expect(openFds()).to.have.lengthOf(expected);
-}
-
-function codeOf(act: () => unknown): string | undefined {
-  try {
-    act();
-  } catch (err) {
-    return (err as ShimmyError).code;
-  }
-  return undefined;
-}
-
-let nextName = 0;
-function abstractName(): string {
-  return `\0shimmy-test-${process.pid}-${nextName++}`;
-}
-
 describe("control sockets", function () {
-  let cleanup: (() => void)[];
-  let folder: string;
-  let fdsBefore: number;
-
-  /** Remembers something to close, and returns it. */
-  function track<T extends Disposable>(item: T): T {
-    cleanup.push(() => {
-      item[Symbol.dispose]();
-    });
-    return item;
-  }
-
-  function pair(): [ControlSocket, ControlSocket] {
-    const [a, b] = socketPair();
-    return [track(ControlSocket.adopt(a)), track(ControlSocket.adopt(b))];
-  }
-
-  function listen(path: string, sockets: ControlSocket[] = []): ControlServer {
-    return track(
-      ControlServer.listen({ path, onConnection: (socket) => sockets.push(track(socket)) }),
-    );
-  }
-
-  async function connect(path: string, timeoutMs?: number): Promise<ControlSocket> {
-    const options = timeoutMs === undefined ? { path } : { path, timeoutMs };
-    return track(await ControlSocket.connect(options));
-  }
-
-  before(function () {
-    // The poller's own descriptors exist from the first socket to the end of the process.
-    for (const fd of socketPair()) ControlSocket.adopt(fd).close();
-  });
-
-  beforeEach(function () {
-    cleanup = [];
-    folder = mkdtempSync(join(tmpdir(), "shimmy-"));
-    fdsBefore = openFds().length;
-  });
-
-  afterEach(async function () {
-    for (const close of cleanup.reverse()) close();
-    rmSync(folder, { recursive: true });
-    // Every test is a leak check.
-    await expectOpenFds(fdsBefore);
-  });
+  const { track, pair, listen, connect, ...tests } = useControlSockets();
 
   describe("ControlServer.listen()", function () {
     it("should accept connections on an abstract name", async function () {
@@ -186,7 +45,7 @@ describe("control sockets", function () {
     });
 
     it("should create the socket file with the mode asked for, and remove it on close", function () {
-      const path = join(folder, "fd.sock");
+      const path = join(tests.folder(), "fd.sock");
       const server = ControlServer.listen({ path, mode: 0o620, onConnection: () => undefined });
       expect(statSync(path).mode & 0o777).to.equal(0o620);
       server.close();
@@ -194,26 +53,26 @@ describe("control sockets", function () {
     });
 
     it("should give only the owner access by default", function () {
-      const path = join(folder, "fd.sock");
+      const path = join(tests.folder(), "fd.sock");
       listen(path);
       expect(statSync(path).mode & 0o777).to.equal(0o600);
     });
 
     it("should refuse a path that another socket listens on", function () {
-      const path = join(folder, "fd.sock");
+      const path = join(tests.folder(), "fd.sock");
       listen(path);
       expect(codeOf(() => listen(path))).to.equal("SHIMMY_ERR_ADDRESS_IN_USE");
     });
 
     it("should leave a file that is not a socket alone", function () {
-      const path = join(folder, "fd.sock");
+      const path = join(tests.folder(), "fd.sock");
       writeFileSync(path, "precious");
       expect(codeOf(() => listen(path))).to.equal("SHIMMY_ERR_ADDRESS_IN_USE");
       expect(statSync(path).size).to.equal(8);
     });
 
     it("should replace the socket file of a process that is gone", async function () {
-      const path = join(folder, "fd.sock");
+      const path = join(tests.folder(), "fd.sock");
       const child = spawn("python3", [
         "-c",
         "import socket,sys; s=socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.bind(sys.argv[1])",
@@ -226,7 +85,7 @@ describe("control sockets", function () {
     });
 
     it("should not remove a socket file that replaced its own", function () {
-      const path = join(folder, "fd.sock");
+      const path = join(tests.folder(), "fd.sock");
       const server = listen(path);
       rmSync(path);
       writeFileSync(path, "another");
@@ -498,152 +357,6 @@ describe("control sockets", function () {
     });
   });
 
-  describe("OwnedFd", function () {
-    it("should close exactly once", function () {
-      const fd = new OwnedFd(openSync("/dev/zero", "r"));
-      const number = fd.number;
-      fd.close();
-      const reused = openSync("/dev/zero", "r");
-      expect(reused).to.equal(number);
-      fd.close();
-      expect(statSync(`/proc/self/fd/${reused}`).isCharacterDevice()).to.equal(true);
-      closeSync(reused);
-    });
-
-    it("should give the descriptor up on release", function () {
-      const fd = new OwnedFd(openSync("/dev/zero", "r"));
-      const number = fd.release();
-      fd.close();
-      closeSync(number);
-      expect(codeOf(() => fd.number)).to.equal("SHIMMY_ERR_CLOSED");
-      expect(codeOf(() => fd.release())).to.equal("SHIMMY_ERR_CLOSED");
-    });
-
-    for (const value of [-1, 1.5, NaN, 2 ** 31]) {
-      it(`should refuse ${value}`, function () {
-        expect(codeOf(() => new OwnedFd(value))).to.equal("SHIMMY_ERR_INVALID_OPTION");
-      });
-    }
-  });
-
-  describe("socketPair(), duplicateFd(), shutdownFd()", function () {
-    it("should end the peer's side when a duplicate is shut down", async function () {
-      const [a, b] = socketPair();
-      const duplicate = track(duplicateFd(a.number));
-      track(a);
-      const inbox = new Inbox(track(ControlSocket.adopt(b)));
-      shutdownFd(duplicate.number);
-      expect(await inbox.end()).to.equal(undefined);
-    });
-
-    it("should keep record boundaries", async function () {
-      const [a, b] = socketPair();
-      const inbox = new Inbox(track(ControlSocket.adopt(b)));
-      writeSync(track(a).number, "one");
-      writeSync(a.number, "two");
-      await inbox.until(() => inbox.messages.length === 2);
-      expect(inbox.messages.map(({ text }) => text)).to.deep.equal(["one", "two"]);
-    });
-
-    for (const act of [duplicateFd, shutdownFd, unixPeerCredentials]) {
-      it(`should throw from ${act.name}() for a descriptor that is not open`, function () {
-        expect(
-          codeOf(() => {
-            act(1_000_000);
-          }),
-        ).to.equal("SHIMMY_ERR_SYSTEM");
-        expect(
-          codeOf(() => {
-            act(-1);
-          }),
-        ).to.equal("SHIMMY_ERR_INVALID_OPTION");
-      });
-    }
-  });
-
-  describe("unixPeerCredentials()", function () {
-    it("should tell who is behind a net.Socket", async function () {
-      const server = createServer().listen(join(folder, "api.sock"));
-      const client = connectTcp(join(folder, "api.sock"));
-      const [socket] = (await once(server, "connection")) as [
-        Socket & { readonly _handle: { readonly fd: number } },
-      ];
-      expect(unixPeerCredentials(socket._handle.fd)).to.have.property("pid", process.pid);
-      client.destroy();
-      socket.destroy();
-      await Promise.all([once(client, "close"), once(server.close(), "close")]);
-    });
-  });
-
-  describe("unixPeerCgroup()", function () {
-    interface RawSocket extends Socket {
-      readonly _handle: { readonly fd: number };
-    }
-
-    async function withPeer(
-      start: (path: string) => () => Promise<unknown>,
-      look: (fd: number) => void,
-    ): Promise<void> {
-      const options = { allowHalfOpen: true, pauseOnConnect: true };
-      const server = createServer(options).listen(join(folder, "api.sock"));
-      const end = start(join(folder, "api.sock"));
-      const [socket] = (await once(server, "connection")) as [RawSocket];
-      socket.on("error", () => undefined);
-      await end();
-      look(socket._handle.fd);
-      socket.destroy();
-      await once(server.close(), "close");
-    }
-
-    it("should be what the kernel says of the process that connected", async function () {
-      const [a] = pair();
-      const own = readFileSync("/proc/self/cgroup", "utf8");
-      expect(a.peerCgroup()).to.equal(own);
-      let client: Socket | undefined;
-      await withPeer(
-        (path) => {
-          client = connectTcp(path);
-          return () => Promise.resolve();
-        },
-        (fd) => {
-          expect(unixPeerCgroup(fd)).to.equal(own);
-        },
-      );
-      client?.destroy();
-    });
-
-    it("should not be known of a process that has ended", async function () {
-      await withPeer(
-        (path) => {
-          const script = `require("net").connect(${JSON.stringify(path)}).write("x")`;
-          const child = spawn(process.execPath, ["-e", script], { stdio: "ignore" });
-          const ended = once(child, "exit");
-          return () => {
-            child.kill("SIGKILL");
-            return ended;
-          };
-        },
-        (fd) => {
-          let error: unknown;
-          try {
-            unixPeerCgroup(fd);
-          } catch (err) {
-            error = err;
-          }
-          expect(error).to.have.nested.property("cause.code", "ESRCH");
-        },
-      );
-    });
-
-    it("should not be known of a socket that is closed, or what is none", function () {
-      const [a] = pair();
-      a.close();
-      expect(codeOf(() => a.peerCgroup())).to.equal("SHIMMY_ERR_CLOSED");
-      const zero = track(new OwnedFd(openSync("/dev/zero", "r")));
-      expect(codeOf(() => unixPeerCgroup(zero.number))).to.equal("SHIMMY_ERR_SYSTEM");
-    });
-  });
-
   describe("a process without descriptors", function () {
     /** Sends a descriptor to the out-of-fds fixture; returns the last line that it prints. */
     async function sendToFull(when: string): Promise<string | undefined> {
@@ -691,7 +404,7 @@ describe("control sockets", function () {
 
     for (const mode of ["idle", "unref"]) {
       it(`should let the process end when its sockets are ${mode}`, async function () {
-        const path = join(folder, "fd.sock");
+        const path = join(tests.folder(), "fd.sock");
         listen(path);
         await runMode(mode, path);
       });
