@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { expect } from "chai";
 
 import { KINDS } from "../../cli/cluster/kinds.ts";
+import { eventually } from "../helpers/eventually.ts";
 import { FakeApiServer } from "../helpers/fake-api-server.ts";
 import { runProgram, type ProgramResult } from "../helpers/run-program.ts";
 import { apiBehaviour, makeCertificates, putHealthyCluster } from "../unit/cli/check/healthy.ts";
@@ -77,9 +78,7 @@ describe("commands for a cluster", function () {
     it("should wait until nothing fails", async function () {
       server.delete(KINDS.leases, "shimmy-master", "shimmy-system");
       const result = shimmy("check", "--wait", "20");
-      while (server.seen("GET", "leases").length === 0) {
-        await new Promise((resolve) => setTimeout(resolve, 10));
-      }
+      await eventually("a look", () => server.seen("GET", "leases").length > 0);
       server.put(KINDS.leases, {
         metadata: { name: "shimmy-master", namespace: "shimmy-system" },
         spec: { holderIdentity: "m2", renewTime: new Date().toISOString() },

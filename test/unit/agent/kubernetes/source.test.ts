@@ -32,6 +32,8 @@ const ORDERS = "shop/orders";
 /** The time of the process, which a test can move on. */
 class LeapingClock implements Clock {
   leapMs = 0;
+  /** How often something was done that is done each second. */
+  looks = 0;
 
   now(): number {
     return systemClock.now() + this.leapMs;
@@ -42,7 +44,10 @@ class LeapingClock implements Clock {
   }
 
   every(periodMs: number, action: () => void): () => void {
-    return systemClock.every(periodMs, action);
+    return systemClock.every(periodMs, () => {
+      action();
+      if (periodMs === 1000) this.looks++;
+    });
   }
 }
 
@@ -188,13 +193,12 @@ describe("openKubernetesCatalog()", function () {
     });
 
     it("should say nothing of Services that no pod of the node has to do with", async function () {
+      const first = told.length;
       putNamespace("far");
+      await eventually("the word of the namespace", () => told.length > first);
+      const second = told.length;
       putService({ name: "far", namespace: "far" });
-      await eventually("quiet", async () => {
-        const before = told.length;
-        await new Promise((resolve) => setTimeout(resolve, 250));
-        return told.length === before;
-      });
+      await eventually("the word of the Service", () => told.length > second);
       const before = told.length;
       for (let index = 0; index < 5; index++) {
         putSlice({
@@ -371,7 +375,9 @@ describe("openKubernetesCatalog()", function () {
       server.intercept = () => "drop";
       server.cut();
       clock.leapMs += 119_000;
-      await new Promise((resolve) => setTimeout(resolve, 1200));
+      // What the first look would find is in effect by the second.
+      const looks = clock.looks;
+      await eventually("two looks at the age of policy", () => clock.looks >= looks + 2);
       expect(ways()).to.equal("10.1.0.2 shm");
       clock.leapMs += 2000;
       await settles("10.1.0.2 policy_unknown");
