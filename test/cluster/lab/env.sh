@@ -9,7 +9,7 @@ LAB=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 : "${LAB_SVC:=10.97}"        # Services have $LAB_SVC.0.0/16
 KUBE_VERSION=v1.34.4         # a kubelet that still runs with cgroups of version 1
 KUBE_PAUSE=lab.local/pause:1
-LAB_CACHE=${SHIMMY_CACHE:-$HOME/.cache/shimmy}/kubernetes-$(
+LAB_CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/shimmy/kubernetes-$(
   cat "$LAB"/build.sh "$LAB"/kubernetes/go.sum "$LAB"/coredns/go.sum "$LAB"/coredns/main.go | sha256sum | cut -c1-12
 )
 BIN=$LAB_CACHE PKI=$LAB_WORK/pki RUN=$LAB_WORK/run LOG=$LAB_WORK/log
