@@ -2,6 +2,8 @@
 
 #include <sched.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -325,9 +327,10 @@ bool Worker::Nap() {
   epoll_event events[kBatch];
   const timespec nap{0, kNapNs};
   counters().Add(kNaps);
-  const int count = epoll_pwait2(epoll_.get(), events, kBatch, &nap, nullptr);
+  // Not by its name: C libraries have it since glibc 2.35 and musl 1.2.5 only.
+  const long count = syscall(SYS_epoll_pwait2, epoll_.get(), events, kBatch, &nap, nullptr, 0);
   if (count < 0 && errno == ENOSYS) return false;  // before Linux 5.11
-  return Dispatch(events, count);
+  return Dispatch(events, static_cast<int>(count));
 }
 
 void Worker::Loop() {

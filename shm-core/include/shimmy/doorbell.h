@@ -118,14 +118,12 @@ template <class Sys>
   // Room for two fds: more are dropped by the kernel and flagged, one too many is closed here.
   alignas(cmsghdr) unsigned char control[CMSG_SPACE(2 * sizeof(int))];
   iovec part{buffer, sizeof buffer};
-  msghdr message;
-  message.msg_name = nullptr;
-  message.msg_namelen = 0;
+  // All of it: musl has padding where the kernel reads the upper halves of sizes.
+  msghdr message{};
   message.msg_iov = &part;
   message.msg_iovlen = 1;
   message.msg_control = control;
   message.msg_controllen = sizeof control;
-  message.msg_flags = 0;
   long length = Sys::ReceiveMessage(fd, &message);
   // A peer that closed with records unread; told once, and before what it sent us itself.
   if (length == -ECONNRESET) length = Sys::ReceiveMessage(fd, &message);
