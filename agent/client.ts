@@ -31,6 +31,8 @@ export interface ClientDeps {
   readonly log: Logger;
   /** Shared by all connections of the pod. */
   readonly messages: TokenBucket;
+  /** Newest version to speak, if that is not the newest there is. */
+  readonly newestVersion?: number | undefined;
   /** The present catalog. */
   readonly catalog: () => Catalog;
   /** The client has said hello: it is its pod's sidecar from here on. */
@@ -240,7 +242,11 @@ export class Client implements BrokerMember {
         `hello from pod ${keyOf(pod)} on the socket of ${keyOf(self)}`,
       );
     }
-    const agreed = Math.min(version, PROTOCOL_VERSION);
+    const agreed = Math.min(
+      version,
+      this.#deps.newestVersion ?? PROTOCOL_VERSION,
+      PROTOCOL_VERSION,
+    );
     if (agreed < MIN_PROTOCOL_VERSION) {
       throw new ShimmyError(
         "SHIMMY_ERR_VERSION_MISMATCH",

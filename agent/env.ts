@@ -77,6 +77,12 @@ export const AGENT_CONFIG = {
     default: String(DEFAULT_QUOTAS.sessionRequests.perSecond),
     doc: "Sessions a pod may ask for per second, after a burst of 2,048.",
   },
+  protocolVersion: {
+    env: "SHIMMY_PROTOCOL_VERSION",
+    flag: "protocol-version",
+    parse: integer({ min: 1, max: 65_535 }),
+    doc: "Newest version of the messages to sidecars that is spoken, at most this build's own, which it is when not given; an older one is for tests of upgrades.",
+  },
 } as const satisfies ConfigSchema;
 
 /** What {@link resolveAgentConfig} gives: exactly one of `catalog` and `nodeName`. */

@@ -56,6 +56,8 @@ export interface AgentOptions {
   readonly admin?: boolean;
   /** What is not given is as in {@link DEFAULT_QUOTAS}. */
   readonly quotas?: Partial<Quotas>;
+  /** See {@link ClientDeps.newestVersion}. */
+  readonly newestVersion?: number | undefined;
   /** @defaultValue the native library */
   readonly native?: AgentNative;
   /** @defaultValue the process's time */
@@ -171,6 +173,7 @@ async function start(options: AgentOptions, cleanup: Cleanup): Promise<RunningAg
         metrics,
         log,
         catalog,
+        newestVersion: options.newestVersion,
         route: createRoutes(routes, pod.uid),
       }),
     catalog,

@@ -43,6 +43,7 @@ async function serve(flags: Record<string, string>): Promise<number> {
         perSecond: config.sessionRequestsPerSecond,
       },
     },
+    newestVersion: config.protocolVersion,
   });
   const signal = await stop.received;
   await agent.close();

@@ -18,6 +18,8 @@ export interface AgentClientOptions {
   /** Makes a connection to the agent that is known to be the agent's. */
   readonly connect: () => Promise<AgentSocket>;
   readonly pod: PodName;
+  /** See {@link AgentConnectionDeps.newestVersion}. */
+  readonly newestVersion?: number | undefined;
   /** Services whose endpoints are wanted. */
   readonly services: readonly string[];
   readonly sessions: SessionKeeper;
@@ -104,9 +106,10 @@ export class AgentClient {
   }
 
   #open(socket: AgentSocket): void {
-    const { pod, clock, log, sessions, onEndpoints } = this.#options;
+    const { pod, newestVersion, clock, log, sessions, onEndpoints } = this.#options;
     const connection = new AgentConnection(socket, {
       pod,
+      newestVersion,
       clock,
       log,
       events: {

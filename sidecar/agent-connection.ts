@@ -40,6 +40,8 @@ export interface AgentEvents {
 export interface AgentConnectionDeps {
   /** The pod we are; the agent must agree. */
   readonly pod: PodName;
+  /** Newest version to speak, if that is not the newest there is. */
+  readonly newestVersion?: number | undefined;
   readonly clock: Clock;
   readonly log: Logger;
   readonly events: AgentEvents;
@@ -55,6 +57,7 @@ export interface AgentConnectionDeps {
 export class AgentConnection {
   readonly #socket: AgentSocket;
   readonly #deps: AgentConnectionDeps;
+  readonly #newestVersion: number;
   readonly #endpoints = new EndpointsCollector();
   #cancelTimer: () => void = () => undefined;
   #welcome: WelcomeMessage | undefined;
@@ -63,6 +66,7 @@ export class AgentConnection {
   constructor(socket: AgentSocket, deps: AgentConnectionDeps) {
     this.#socket = socket;
     this.#deps = deps;
+    this.#newestVersion = Math.min(deps.newestVersion ?? PROTOCOL_VERSION, PROTOCOL_VERSION);
   }
 
   /** Says hello, and begins to listen. */
@@ -81,7 +85,7 @@ export class AgentConnection {
     const { namespace, name } = this.#deps.pod;
     this.send({
       type: "hello",
-      version: PROTOCOL_VERSION,
+      version: this.#newestVersion,
       pod: { namespace, name },
       pid: process.pid,
       capabilities: { fdPassing: true },
@@ -173,11 +177,11 @@ export class AgentConnection {
 
   #accepted(message: WelcomeMessage): void {
     const { pod, version } = message;
-    if (version < MIN_PROTOCOL_VERSION || version > PROTOCOL_VERSION) {
+    if (version < MIN_PROTOCOL_VERSION || version > this.#newestVersion) {
       throw new ShimmyError(
         "SHIMMY_ERR_VERSION_MISMATCH",
         `the agent speaks version ${version} of the protocol, ` +
-          `this sidecar ${MIN_PROTOCOL_VERSION} to ${PROTOCOL_VERSION}`,
+          `this sidecar ${MIN_PROTOCOL_VERSION} to ${this.#newestVersion}`,
       );
     }
     const { namespace, name } = this.#deps.pod;

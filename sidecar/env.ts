@@ -164,6 +164,12 @@ export const SIDECAR_CONFIG = {
     default: "25s",
     doc: "Time for open connections to end after SIGTERM; the rest are reset.",
   },
+  protocolVersion: {
+    env: "SHIMMY_PROTOCOL_VERSION",
+    flag: "protocol-version",
+    parse: integer({ min: 1, max: 65_535 }),
+    doc: "Newest version of the messages to the agent that is spoken, at most this build's own, which it is when not given; an older one is for tests of upgrades.",
+  },
   logLevel: LOG_LEVEL_SETTING,
 } as const satisfies ConfigSchema;
 

@@ -138,6 +138,7 @@ export class Sidecar {
     const agent = new AgentClient({
       connect,
       pod: config.pod,
+      newestVersion: config.protocolVersion,
       services: upstreams.services,
       sessions,
       report: () => reporter.report(),

@@ -47,7 +47,8 @@ describe("Client", function () {
     {
       socket = new FakeSocket(),
       messages = DEFAULT_QUOTAS.messages,
-    }: { socket?: FakeSocket; messages?: Rate } = {},
+      newestVersion,
+    }: { socket?: FakeSocket; messages?: Rate; newestVersion?: number } = {},
   ): FakeSocket {
     const client = new Client(`default.${name}`, socket, {
       broker,
@@ -56,6 +57,7 @@ describe("Client", function () {
       metrics: createAgentMetrics(),
       log: silentLog(),
       messages: new TokenBucket(messages, clock),
+      newestVersion,
       catalog: () => catalog,
       onWelcome: () => undefined,
       onClose: (ended) => closed.push(ended),
@@ -136,6 +138,15 @@ describe("Client", function () {
       const socket = connect("b");
       socket.deliver({ ...hello("b"), version: PROTOCOL_VERSION + 1 } as ClientMessage);
       expect(socket.last).to.include({ type: "welcome", version: PROTOCOL_VERSION });
+    });
+
+    it("should be answered with the version that the agent is to speak at most", function () {
+      for (const newestVersion of [1, PROTOCOL_VERSION + 1]) {
+        const socket = connect("b", { newestVersion });
+        socket.deliver({ ...hello("b"), version: PROTOCOL_VERSION } as ClientMessage);
+        const version = Math.min(newestVersion, PROTOCOL_VERSION);
+        expect(socket.last).to.include({ type: "welcome", version });
+      }
     });
 
     it("should end one that speaks only versions we do not", function () {

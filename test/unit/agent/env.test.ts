@@ -16,6 +16,7 @@ describe("resolveAgentConfig()", function () {
     logLevel: "info",
     maxSessionsPerPod: 1024,
     sessionRequestsPerSecond: 100,
+    protocolVersion: undefined,
   };
 
   it("should need a catalog and nothing else", function () {

@@ -77,6 +77,15 @@ describe("AgentConnection", function () {
     ]);
   });
 
+  it("should speak no newer version than it is told to", function () {
+    const older = new FakeAgentSocket();
+    const deps = { pod: SELF, clock, log: captureLog().log, events };
+    new AgentConnection(older, { ...deps, newestVersion: 1 }).start();
+    expect(older.sent[0]).to.include({ type: "hello", version: 1 });
+    older.receive({ ...WELCOME, version: 2 });
+    expect(events.calls).to.deep.equal([["end", "SHIMMY_ERR_VERSION_MISMATCH"]]);
+  });
+
   it("should pass on every message after a welcome", function () {
     const messages: AgentMessage[] = [
       WELCOME,
