@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# Builds native code: scripts/build-native.sh PRESET [TARGET…]   (release, asan, tsan, fuzz)
+# Builds native code: scripts/build-native.sh PRESET [TARGET…]
+#   release, asan, tsan, fuzz                   with this machine's compilers, for this machine
+#   linux-x64, linux-arm64 and both -musl       with zig, for others: glibc of 2.17, or any musl
 # Prints nothing when there is nothing to do. Safe to call from several processes at once.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,6 +14,8 @@ log=$folder/build.log
 
 exec 9>"$folder/.lock"
 flock 9
+
+[[ $preset != linux-* ]] || bash scripts/zig.sh 9>&-
 
 # The lock is not passed on: a compiler daemon that outlives the build must not hold it.
 run() {

@@ -44,6 +44,12 @@ test_packages=(
   busybox-static:busybox
   procps:ps
 )
+# Of the tier that only `npm run test:long` has.
+[[ ${SHIMMY_TEST_SCALE:-1} == 1 ]] || test_packages+=(
+  qemu-user-static:qemu-aarch64-static
+  googletest:/usr/src/googletest/CMakeLists.txt
+  'python3-venv:/usr/lib/python3*/ensurepip/__init__.py'
+)
 bench_packages=(
   "${demo_packages[@]}"
   redis-server:redis-server

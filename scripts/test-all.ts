@@ -6,15 +6,15 @@ import { TIERS, type Tier } from "./test/tiers.ts";
 
 // A step is stopped after this many times its tier's whole budget.
 const HANG_FACTOR = 2;
+const SCALE = Math.max(1, Number(process.env["SHIMMY_TEST_SCALE"] ?? 1));
 
 async function runTier({ name, budgetSeconds, steps }: Tier): Promise<Counts> {
-  const scale = Math.max(1, Number(process.env["SHIMMY_TEST_SCALE"] ?? 1));
   const startedMs = Date.now();
   const all: Counts[] = [];
   for (const step of steps) {
     console.log(`--- ${name}: ${step.name}`);
     const stepStartedMs = Date.now();
-    const timeoutMs = budgetSeconds * HANG_FACTOR * scale * 1000;
+    const timeoutMs = budgetSeconds * HANG_FACTOR * SCALE * 1000;
     all.push(await runStep(step, { timeoutMs, print: (text) => process.stdout.write(text) }));
     console.log(`    ${((Date.now() - stepStartedMs) / 1000).toFixed(1)} s`);
   }
@@ -33,7 +33,8 @@ function chooseTiers(names: readonly string[]): readonly Tier[] {
     const known = TIERS.map(({ name }) => name).join(", ");
     throw new Error(`no such tier: ${unknown.join(", ")}; there are ${known}`);
   }
-  return names.length === 0 ? TIERS : TIERS.filter(({ name }) => names.includes(name));
+  if (names.length > 0) return TIERS.filter(({ name }) => names.includes(name));
+  return SCALE > 1 ? TIERS : TIERS.filter(({ isLong }) => isLong !== true);
 }
 
 const results: Counts[] = [];

@@ -201,7 +201,7 @@ export interface NativeAddon {
 }
 
 /** CMake presets whose addon `SHIMMY_NATIVE_BUILD` can choose. */
-const PRESETS: readonly string[] = ["release", "asan", "tsan"];
+const PRESETS: readonly string[] = ["release", "asan", "tsan", "linux-x64", "linux-arm64"];
 
 let loaded: NativeAddon | undefined;
 
@@ -234,9 +234,20 @@ export function addonCandidates(root: string, preset: string | undefined): strin
   }
   if (preset !== undefined) return [join(root, "build", preset, "shimmy.node")];
   return [
-    join(root, "prebuilds", `${process.platform}-${process.arch}`, "shimmy.node"),
+    join(root, "prebuilds", `${process.platform}-${process.arch}${libcSuffix()}`, "shimmy.node"),
     join(root, "build", "release", "shimmy.node"),
   ];
+}
+
+/** What the name of a prebuilt addon ends with. */
+function libcSuffix(): string {
+  const arch = process.arch === "arm64" ? "aarch64" : "x86_64";
+  if (!existsSync(`/lib/ld-musl-${arch}.so.1`)) return "";
+  // musl may be installed beside the glibc that Node.js runs with. Without this the report looks
+  // up the names of all peers.
+  process.report.excludeNetwork = true;
+  const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } };
+  return header.glibcVersionRuntime === undefined ? "-musl" : "";
 }
 
 function load(): NativeAddon {
