@@ -29,3 +29,7 @@ export const MAX_ENDPOINTS_PER_SERVICE = 8192;
 export const MAX_REPORTED_STREAMS = 64;
 /** Session ids in one report, and so the sessions of one pod. */
 export const MAX_REPORTED_SESSIONS = 1024;
+/** Links of one attachment: subscribers of a publisher, publishers of a subscriber. */
+export const MAX_CHANNEL_LINKS = 64;
+/** Regions in one message. */
+export const MAX_LODGED_REGIONS = 3;

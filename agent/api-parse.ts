@@ -4,8 +4,9 @@ import { Ajv, type ErrorObject, type ValidateFunction } from "ajv";
 
 import { ShimmyError } from "../common/errors.ts";
 import { MAX_DEPTH, MAX_MESSAGE_BYTES } from "./api-limits.ts";
-import { AGENT_SCHEMAS, CLIENT_SCHEMAS, type JsonSchema } from "./api-schemas.ts";
+import { AGENT_SCHEMAS, CLIENT_SCHEMAS } from "./api-schemas.ts";
 import type { AgentMessage, ClientMessage } from "./api.ts";
+import type { JsonSchema } from "./schema.ts";
 
 /** By type; a `Map`, so that a type such as `__proto__` finds nothing. */
 type Validators = ReadonlyMap<string, ValidateFunction>;

@@ -7,7 +7,8 @@
  */
 import type { ShimmyErrorCode } from "../common/errors.ts";
 import type { FallbackReason } from "../common/reasons.ts";
-import type { Grant, PodIdentity, StreamReport, Transport } from "./api.ts";
+import type { AttachmentState, ChannelInfo, ChannelRole, RegionKind } from "./api-channels.ts";
+import type { Grant, PodIdentity, PodName, StreamReport, Transport } from "./api.ts";
 
 /** `GET /v1/health`. */
 export interface HealthReply {
@@ -105,6 +106,57 @@ export interface FallbacksReply {
     readonly reason: FallbackReason;
     readonly count: number;
   }[];
+}
+
+/** A channel in use, as `GET /v1/channels` and `POST /v1/channels` show it. */
+export interface ChannelSummary extends ChannelInfo {
+  /** Who made it: a request over HTTP or a record, the first who attached, or its owner's declaration. */
+  readonly origin: "request" | "attachment" | "declaration";
+  readonly attachments: number;
+  /** Shared memory lodged with the agent. */
+  readonly lodgedBytes: number;
+}
+
+/** `GET /v1/channels`. */
+export interface ChannelsReply {
+  readonly channels: readonly ChannelSummary[];
+}
+
+/** One role of one process. */
+export interface ChannelAttachmentReply extends PodName {
+  /** UID. */
+  readonly pod: string;
+  /** As the kernel said; 0 when it cannot be seen. */
+  readonly pid: number;
+  readonly role: ChannelRole;
+  readonly state: AttachmentState;
+  /** ISO 8601. */
+  readonly since: string;
+}
+
+/** A region of shared memory that is lodged. */
+export interface RegionReply {
+  readonly kind: RegionKind;
+  /** Inode of its memfd: `ls -Li /proc/PID/fd` shows the same. */
+  readonly id: string;
+  readonly bytes: number;
+  /** Of its ring. */
+  readonly generation: number;
+  /** Of its link. */
+  readonly number?: number;
+  /** UID of the pod that writes it; absent of a consumer that is gone. */
+  readonly writer?: string;
+  /** UIDs of the pods that have it. */
+  readonly attachedBy: readonly string[];
+}
+
+/** `GET /v1/channels/NAMESPACE/NAME`. */
+export interface ChannelReply extends Omit<ChannelSummary, "attachments"> {
+  readonly attachments: readonly ChannelAttachmentReply[];
+  readonly data: readonly RegionReply[];
+  readonly metadata: readonly RegionReply[];
+  /** The semaphores: words of metadata regions that the other side waits on. */
+  readonly waitWords: readonly { readonly region: string; readonly word: string }[];
 }
 
 /** Body of every reply that is not a success. */

@@ -13,24 +13,9 @@ import {
   MAX_SERVICES_PER_MESSAGE,
   MAX_WATCHED_SERVICES,
 } from "./api-limits.ts";
+import { CHANNEL_CLIENT_SCHEMAS, channelAgentSchemas } from "./api-channel-schemas.ts";
 import { LABEL_PATTERN, SERVICE_PATTERN, SUBDOMAIN_PATTERN, UID_PATTERN } from "./names.ts";
-
-/** A JSON schema (draft 7, as ajv reads it). */
-export type JsonSchema = Readonly<Record<string, unknown>>;
-
-/** An object schema: the properties listed, all required but the optional ones. */
-export function objectSchema(
-  properties: Readonly<Record<string, JsonSchema>>,
-  optional: readonly string[] = [],
-): JsonSchema {
-  const required = Object.keys(properties).filter((name) => !optional.includes(name));
-  return { type: "object", properties, required };
-}
-
-/** An array schema with a bound. */
-export function arraySchema(items: JsonSchema, maxItems: number): JsonSchema {
-  return { type: "array", items, maxItems };
-}
+import { arraySchema, objectSchema, type JsonSchema } from "./schema.ts";
 
 const counter: JsonSchema = { type: "integer", minimum: 0, maximum: Number.MAX_SAFE_INTEGER };
 const request: JsonSchema = { type: "integer", minimum: 0, maximum: 0xffff_ffff };
@@ -121,6 +106,7 @@ export const CLIENT_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
     sessions: arraySchema(session, MAX_REPORTED_SESSIONS),
   }),
   sessionEnded: objectSchema({ session, reason: { enum: SESSION_END_REASONS } }),
+  ...CHANNEL_CLIENT_SCHEMAS,
 };
 
 /** Schema of each message the agent sends, without its `type`. */
@@ -141,4 +127,5 @@ export const AGENT_SCHEMAS: Readonly<Record<string, JsonSchema>> = {
   revoke: objectSchema({ session, grants: allGrants }),
   sessionClosed: objectSchema({ session }),
   error: objectSchema({ code: { enum: ERROR_CODES }, message: text }),
+  ...channelAgentSchemas(identity),
 };

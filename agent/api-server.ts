@@ -12,6 +12,7 @@ import type { Duplex } from "node:stream";
 import { ShimmyError, toShimmyError, type ShimmyErrorCode } from "../common/errors.ts";
 import type { Logger } from "../common/log.ts";
 import type { ErrorReply } from "./api.ts";
+import type { Change, ChangeReply } from "./channels/routes.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import type { AgentNative, Credentials, ListenOn } from "./native.ts";
 import { claimSocketPath } from "./runtime-dir.ts";
@@ -22,6 +23,9 @@ export interface Reply {
   readonly body: string;
 }
 
+/** A request that changes something, and what it is answered with; see channels/routes.ts. */
+export type ChangeRoute = (change: Change) => Promise<ChangeReply | undefined>;
+
 /** Options for {@link ApiServer.listen}. */
 export interface ApiServerOptions {
   readonly on: ListenOn;
@@ -31,6 +35,8 @@ export interface ApiServerOptions {
   readonly takeRequest: () => boolean;
   /** @returns The reply for a path, or `undefined` when there is no such path. */
   readonly route: (path: string) => Promise<Reply> | Reply | undefined;
+  /** @returns Nothing at a path where nothing can be changed. @defaultValue everything is read-only */
+  readonly change?: ChangeRoute;
   readonly maxConnections: number;
   /** Time for a whole request to arrive, in milliseconds. @defaultValue 5000 */
   readonly requestTimeoutMs?: number;
@@ -48,11 +54,18 @@ const MAX_REQUESTS_PER_SOCKET = 1000;
 
 /** What the codes of refusals look like in HTTP; others are the agent's own failure. */
 const STATUS_BY_CODE: ReadonlyMap<ShimmyErrorCode, number> = new Map<ShimmyErrorCode, number>([
+  ["SHIMMY_ERR_CHANNEL_EXISTS", 409],
+  ["SHIMMY_ERR_CHANNEL_IN_USE", 409],
+  ["SHIMMY_ERR_CHANNEL_MISMATCH", 409],
+  ["SHIMMY_ERR_INVALID_OPTION", 400],
   ["SHIMMY_ERR_LIMIT", 413],
   ["SHIMMY_ERR_METHOD_NOT_ALLOWED", 405],
   ["SHIMMY_ERR_NOT_ATTESTED", 403],
   ["SHIMMY_ERR_NOT_FOUND", 404],
   ["SHIMMY_ERR_RATE_LIMITED", 429],
+  ["SHIMMY_ERR_REGISTRY_RECORD", 502],
+  ["SHIMMY_ERR_REGISTRY_UNAVAILABLE", 503],
+  ["SHIMMY_ERR_TOPIC_DENIED", 403],
 ]);
 
 /** Node's errors before there is a request. https://nodejs.org/api/http.html#event-clienterror */
@@ -61,7 +74,10 @@ const STATUS_BY_CLIENT_ERROR: ReadonlyMap<string, string> = new Map([
   ["ERR_HTTP_REQUEST_TIMEOUT", "408 Request Timeout"],
 ]);
 
-/** Read-only HTTP over a Unix socket, for clients that are not trusted. */
+/** Longest body of a request. */
+const MAX_BODY_BYTES = 4096;
+
+/** HTTP over a Unix socket, for clients that are not trusted. */
 export class ApiServer {
   readonly #server: Server;
   readonly #options: ApiServerOptions;
@@ -142,7 +158,12 @@ export class ApiServer {
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
       this.#refuse(request);
-      const path = (request.url ?? "/").split("?", 1)[0] ?? "/";
+      const [path = "/", query = ""] = (request.url ?? "/").split("?", 2);
+      if (request.method === "POST" || request.method === "DELETE") {
+        await this.#change(request, response, { path, query: new URLSearchParams(query) });
+        return;
+      }
+      refuseBody(request);
       const reply = await this.#options.route(path);
       if (reply === undefined) throw new ShimmyError("SHIMMY_ERR_NOT_FOUND", "no such path");
       this.#send(request, response, { status: 200, ...reply });
@@ -151,20 +172,32 @@ export class ApiServer {
     }
   }
 
+  async #change(
+    request: IncomingMessage,
+    response: ServerResponse,
+    { path, query }: Pick<Change, "path" | "query">,
+  ): Promise<void> {
+    const { change } = this.#options;
+    const method = request.method === "POST" ? "POST" : "DELETE";
+    if (method === "DELETE") refuseBody(request);
+    const body = method === "POST" ? await readJson(request) : undefined;
+    const reply = await change?.({ method, path, query, body });
+    if (reply === undefined) throw notAllowed();
+    const { status, body: answer } = reply;
+    const contentType = "application/json";
+    this.#send(request, response, { status, contentType, body: JSON.stringify(answer) });
+  }
+
   /** @throws {@link ShimmyError} The first thing that is wrong with a request. */
-  #refuse({ socket, method = "", headers }: IncomingMessage): void {
+  #refuse({ socket, method = "" }: IncomingMessage): void {
     const refusal = this.#refusals.get(socket);
     if (refusal !== undefined) throw refusal;
     if (!this.#options.takeRequest()) {
       throw new ShimmyError("SHIMMY_ERR_RATE_LIMITED", "too many requests");
     }
-    if (method !== "GET" && method !== "HEAD") {
-      throw new ShimmyError("SHIMMY_ERR_METHOD_NOT_ALLOWED", "only GET and HEAD are allowed");
-    }
-    const length = headers["content-length"] ?? "0";
-    if (length !== "0" || headers["transfer-encoding"] !== undefined) {
-      throw new ShimmyError("SHIMMY_ERR_LIMIT", "a request must not have a body");
-    }
+    const isChange = method === "POST" || method === "DELETE";
+    if (method === "GET" || method === "HEAD") return;
+    if (!isChange || this.#options.change === undefined) throw notAllowed();
   }
 
   #sendError(request: IncomingMessage, response: ServerResponse, error: ShimmyError): void {
@@ -191,6 +224,40 @@ export class ApiServer {
       "Cache-Control": "no-store",
     });
     response.end(request.method === "HEAD" ? undefined : body);
+  }
+}
+
+function notAllowed(): ShimmyError {
+  return new ShimmyError("SHIMMY_ERR_METHOD_NOT_ALLOWED", "only GET and HEAD are allowed here");
+}
+
+/** @throws {@link ShimmyError} `SHIMMY_ERR_LIMIT` when there is one. */
+function refuseBody({ headers }: IncomingMessage): void {
+  const length = headers["content-length"] ?? "0";
+  if (length !== "0" || headers["transfer-encoding"] !== undefined) {
+    throw new ShimmyError("SHIMMY_ERR_LIMIT", "a request must not have a body");
+  }
+}
+
+/** @throws {@link ShimmyError} `SHIMMY_ERR_LIMIT` or `SHIMMY_ERR_INVALID_OPTION`. */
+async function readJson(request: IncomingMessage): Promise<unknown> {
+  // Plain text is what a page in a browser may send anywhere.
+  if (!/^application\/json\b/.test(request.headers["content-type"] ?? "")) {
+    throw new ShimmyError("SHIMMY_ERR_INVALID_OPTION", "the body must be application/json");
+  }
+  const parts: Buffer[] = [];
+  let bytes = 0;
+  for await (const part of request as AsyncIterable<Buffer>) {
+    bytes += part.length;
+    if (bytes > MAX_BODY_BYTES) {
+      throw new ShimmyError("SHIMMY_ERR_LIMIT", `a body of more than ${MAX_BODY_BYTES} bytes`);
+    }
+    parts.push(part);
+  }
+  try {
+    return JSON.parse(Buffer.concat(parts).toString("utf8"));
+  } catch (err) {
+    throw new ShimmyError("SHIMMY_ERR_INVALID_OPTION", "the body is not JSON", { cause: err });
   }
 }
 

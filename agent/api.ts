@@ -2,8 +2,9 @@
  * The agent's contract: all that a sidecar or the command line may know of it.
  *
  * A pod has two sockets. `api.sock` speaks HTTP (docs/reference/agent-api.openapi.yaml); `fd.sock`
- * is a SOCK_SEQPACKET socket whose records are one JSON message each, some with one descriptor.
- * The messages are below, their schemas in api-schemas.ts, their parser in api-parse.ts.
+ * is a SOCK_SEQPACKET socket whose records are one JSON message each, some with descriptors. Who says
+ * `hello` is the pod's sidecar, who says `channelsHello` one of its processes that attach channels.
+ * The messages are below and in api-channels.ts, their schemas in api-schemas.ts, their parser in api-parse.ts.
  *
  * A message of an unknown type, too big, too deep or not of its schema ends the connection. Unknown
  * fields are dropped, so that a newer peer may add one; everything else that changes the meaning of
@@ -13,9 +14,15 @@ import { join } from "node:path";
 
 import type { ShimmyErrorCode } from "../common/errors.ts";
 import type { FallbackReason, SessionEndReason } from "../common/reasons.ts";
+import type {
+  ChannelAgentMessage,
+  ChannelClientMessage,
+  ChannelsHelloMessage,
+} from "./api-channels.ts";
 
 export { encodeMessage, parseAgentMessage, parseClientMessage } from "./api-parse.ts";
 export { EndpointsCollector, splitEndpoints, toVersion1 } from "./api-endpoints.ts";
+export * from "./api-channels.ts";
 export type * from "./api-rest.ts";
 export { ABSTRACT_AGENT_DIR, ABSTRACT_FD_SOCKET } from "./api-sockets.ts";
 
@@ -24,8 +31,9 @@ export { ABSTRACT_AGENT_DIR, ABSTRACT_FD_SOCKET } from "./api-sockets.ts";
  *
  *   1  endpoints of a service have the same target ports, and one transport each
  *   2  {@link ServiceEndpoint.ports}, {@link ServiceEndpoints.problem}
+ *   3  channels, see api-channels.ts
  */
-export const PROTOCOL_VERSION = 2;
+export const PROTOCOL_VERSION = 3;
 /** Oldest version of the messages this build speaks. */
 export const MIN_PROTOCOL_VERSION = 1;
 
@@ -145,7 +153,9 @@ export type ClientMessage =
   | OpenSessionMessage
   | AdoptMessage
   | ReportMessage
-  | SessionEndedMessage;
+  | SessionEndedMessage
+  | ChannelsHelloMessage
+  | ChannelClientMessage;
 
 /** Answer to `hello`; sent again when what it says changes. */
 export interface WelcomeMessage {
@@ -281,7 +291,8 @@ export type AgentMessage =
   | GrantsMessage
   | RevokeMessage
   | SessionClosedMessage
-  | ErrorMessage;
+  | ErrorMessage
+  | ChannelAgentMessage;
 
 /** Time between two reports of a sidecar, in milliseconds. */
 export const REPORT_INTERVAL_MS = 2000;

@@ -3,6 +3,7 @@ import { isIP } from "node:net";
 
 import { didYouMean } from "../common/suggest.ts";
 import { MAX_APP_PORTS, MAX_SERVICE_PORTS } from "./api-limits.ts";
+import { PARAMETER_SCHEMAS, type ChannelParameters } from "./channels/parameters.ts";
 import { LABEL_PATTERN, REFERENCE_PATTERN, SUBDOMAIN_PATTERN, UID_PATTERN } from "./names.ts";
 
 /** A catalog file as it is written; docs/reference/catalog.md describes the keys. */
@@ -12,6 +13,7 @@ export interface CatalogFile {
   readonly services?: readonly CatalogFileService[];
   readonly connections?: readonly CatalogFileRule[];
   readonly deny?: readonly CatalogFileRule[];
+  readonly topics?: readonly CatalogFileTopic[];
 }
 
 /** An entry of `pods`. */
@@ -42,6 +44,14 @@ export interface CatalogFileService {
 export interface CatalogFileRule {
   readonly from: string;
   readonly to: string;
+}
+
+/** An entry of `topics`. */
+export interface CatalogFileTopic extends Partial<ChannelParameters> {
+  readonly name: string;
+  readonly namespace?: string;
+  readonly publishers?: readonly string[];
+  readonly subscribers?: readonly string[];
 }
 
 /** One reason why a file is refused, and the place in it. */
@@ -110,6 +120,12 @@ const rules = {
   items: strict({ from: reference, to: reference }, ["from", "to"]),
 };
 
+const roles = { type: "array", maxItems: 8192, items: reference };
+const topic = strict(
+  { name: podName, namespace: label, publishers: roles, subscribers: roles, ...PARAMETER_SCHEMAS },
+  ["name"],
+);
+
 const CATALOG_SCHEMA = strict(
   {
     node,
@@ -117,6 +133,7 @@ const CATALOG_SCHEMA = strict(
     services: { type: "array", maxItems: 8192, items: service },
     connections: rules,
     deny: rules,
+    topics: { type: "array", maxItems: 8192, items: topic },
   },
   ["pods"],
 );

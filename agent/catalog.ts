@@ -1,5 +1,6 @@
 import type { Grant, PodIdentity, ServicePort } from "./api.ts";
 import type { ConnectionRules } from "./catalog-rules.ts";
+import type { TopicRules } from "./channels/topic-rules.ts";
 
 /** How the kernel's word about a process tells that it belongs to a pod. */
 export type ProcessIdentity =
@@ -70,6 +71,7 @@ export interface Catalog {
   /** One that nobody has asked for yet may be looked up in what is known by then. */
   readonly services: ServiceLookup;
   readonly rules: ConnectionRules;
+  readonly topics: TopicRules;
 }
 
 /** What a pod is told of another. */

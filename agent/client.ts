@@ -1,6 +1,7 @@
 import { messageOf, ShimmyError, toShimmyError } from "../common/errors.ts";
 import type { Logger } from "../common/log.ts";
 import {
+  CHANNELS_PROTOCOL_VERSION,
   encodeMessage,
   HELLO_TIMEOUT_MS,
   MIN_PROTOCOL_VERSION,
@@ -9,6 +10,8 @@ import {
   splitEndpoints,
   toVersion1,
   type AgentMessage,
+  type ChannelClientMessage,
+  type ChannelsHelloMessage,
   type ClientMessage,
   type HelloMessage,
   type ReportMessage,
@@ -16,11 +19,13 @@ import {
 import { attest } from "./attestation.ts";
 import type { Broker, BrokerMember } from "./broker.ts";
 import { identityOf, keyOf, type Catalog, type CatalogPod } from "./catalog.ts";
+import type { ChannelBroker } from "./channels/broker.ts";
+import type { ChannelMember } from "./channels/channel.ts";
 import type { Clock } from "../common/clock.ts";
 import { EndpointsView } from "./endpoints-view.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import type { AgentNative, Fd, MessageSocket } from "./native.ts";
-import type { TokenBucket } from "./quotas.ts";
+import type { Quotas, TokenBucket } from "./quotas.ts";
 
 /** What a {@link Client} works with. */
 export interface ClientDeps {
@@ -35,6 +40,8 @@ export interface ClientDeps {
   readonly newestVersion?: number | undefined;
   /** The present catalog. */
   readonly catalog: () => Catalog;
+  readonly channels: ChannelBroker;
+  readonly quotas: Quotas;
   /** The client has said hello: it is its pod's sidecar from here on. */
   readonly onWelcome: (client: Client) => void;
   /** The connection is closed. */
@@ -53,10 +60,12 @@ const LINGER_MS = 100;
 /** What one token of the message rate pays for: reading takes time by the byte. */
 const BYTES_PER_TOKEN = 4096;
 
-/** The result of a `hello`: what both sides agreed on. */
+/** The result of a first message: what both sides agreed on, and who the client is. */
 interface Agreed {
   readonly version: number;
   readonly canPassFds: boolean;
+  /** A process that attaches channels; else the pod's sidecar. */
+  readonly isForChannels: boolean;
 }
 
 /**
@@ -67,9 +76,11 @@ interface Agreed {
  *   I2  every descriptor received is handed on or closed
  *   I3  after the end of the connection nothing is sent and nothing has an effect
  */
-export class Client implements BrokerMember {
+export class Client implements BrokerMember, ChannelMember {
   /** UID. */
   readonly pod: string;
+  /** Of the process that connected. */
+  readonly pid: number;
   readonly #socket: MessageSocket;
   readonly #deps: ClientDeps;
   readonly #log: Logger;
@@ -83,6 +94,7 @@ export class Client implements BrokerMember {
 
   constructor(pod: string, socket: MessageSocket, deps: ClientDeps) {
     this.pod = pod;
+    this.pid = socket.peer.pid;
     this.#socket = socket;
     this.#deps = deps;
     this.#log = deps.log.child({ pod, peerPid: socket.peer.pid, peerUid: socket.peer.uid });
@@ -177,7 +189,7 @@ export class Client implements BrokerMember {
       }
       const message = parseClientMessage(data);
       this.#deps.metrics.messages.inc({ type: message.type });
-      if (fds.length !== (message.type === "adopt" ? 1 : 0)) {
+      if (fds.length !== fdsOf(message)) {
         throw misuse(`${message.type} message with ${fds.length} descriptors`);
       }
       this.#dispatch(message, left);
@@ -203,15 +215,24 @@ export class Client implements BrokerMember {
 
   /** Takes from `fds` what it hands on. */
   #dispatch(message: ClientMessage, fds: Fd[]): void {
-    if (message.type === "hello") {
+    if (message.type === "hello" || message.type === "channelsHello") {
       this.#hello(message);
       return;
     }
     if (this.#agreed === undefined) throw misuse(`${message.type} message before hello`);
+    const { version, isForChannels } = this.#agreed;
+    if (isChannelMessage(message) !== isForChannels) {
+      throw misuse(`${message.type} message from ${isForChannels ? "no sidecar" : "a sidecar"}`);
+    }
+    if (isChannelMessage(message)) this.#deps.channels.receive(this, message, fds);
+    else this.#dispatchSidecar(message, version, fds);
+  }
+
+  #dispatchSidecar(message: SidecarMessage, version: number, fds: Fd[]): void {
     switch (message.type) {
       case "watch":
         this.#endpoints.watch(message.services);
-        this.#pushEndpoints(this.#self(), this.#agreed.version);
+        this.#pushEndpoints(this.#self(), version);
         break;
       case "openSession":
         this.#deps.broker.open(this, message.request, message.pod);
@@ -228,37 +249,58 @@ export class Client implements BrokerMember {
     }
   }
 
-  #adopt(message: ClientMessage & { type: "adopt" }, fds: Fd[]): void {
+  #adopt(message: SidecarMessage & { type: "adopt" }, fds: Fd[]): void {
     const fd = fds.pop();
     if (fd !== undefined) this.#deps.broker.adopt(this, message, fd);
   }
 
-  #hello({ version, pod, capabilities }: HelloMessage): void {
+  #hello(message: HelloMessage | ChannelsHelloMessage): void {
     if (this.#agreed !== undefined) throw misuse("second hello");
     const self = this.#self();
+    const { version, pod = self } = message;
     if (pod.namespace !== self.namespace || pod.name !== self.name) {
       throw new ShimmyError(
         "SHIMMY_ERR_NOT_ATTESTED",
         `hello from pod ${keyOf(pod)} on the socket of ${keyOf(self)}`,
       );
     }
-    const agreed = Math.min(
-      version,
-      this.#deps.newestVersion ?? PROTOCOL_VERSION,
-      PROTOCOL_VERSION,
+    const isForChannels = message.type === "channelsHello";
+    const agreed = this.#agree(version, isForChannels);
+    if (isForChannels) this.#joinChannels();
+    this.#cancelTimer();
+    const canPassFds = isForChannels || message.capabilities.fdPassing;
+    this.#agreed = { version: agreed, canPassFds, isForChannels };
+    const who = isForChannels ? "process for channels" : "sidecar";
+    this.#log.info({ version: agreed }, `${who} connected`);
+    if (!isForChannels) {
+      this.#deps.onWelcome(this);
+      this.#deps.broker.join(this);
+    }
+    this.#welcome(self, agreed);
+  }
+
+  /** The version both speak: the lower of the two, if it is high enough. */
+  #agree(version: number, isForChannels: boolean): number {
+    const newest = this.#deps.newestVersion ?? PROTOCOL_VERSION;
+    const agreed = Math.min(version, newest, PROTOCOL_VERSION);
+    const needed = isForChannels ? CHANNELS_PROTOCOL_VERSION : MIN_PROTOCOL_VERSION;
+    if (agreed >= needed) return agreed;
+    throw new ShimmyError(
+      "SHIMMY_ERR_VERSION_MISMATCH",
+      `version ${version} of the protocol, at least ${needed} is needed`,
     );
-    if (agreed < MIN_PROTOCOL_VERSION) {
+  }
+
+  /** Connections are left for the sidecar. */
+  #joinChannels(): void {
+    const { channels, quotas } = this.#deps;
+    if (channels.membersOf(this.pod) >= quotas.channelProcessesPerPod) {
       throw new ShimmyError(
-        "SHIMMY_ERR_VERSION_MISMATCH",
-        `version ${version} of the protocol, at least ${MIN_PROTOCOL_VERSION} is needed`,
+        "SHIMMY_ERR_LIMIT",
+        `${quotas.channelProcessesPerPod} processes of the pod attach channels`,
       );
     }
-    this.#cancelTimer();
-    this.#agreed = { version: agreed, canPassFds: capabilities.fdPassing };
-    this.#log.info({ version: agreed }, "sidecar connected");
-    this.#deps.onWelcome(this);
-    this.#deps.broker.join(this);
-    this.#welcome(self, agreed);
+    channels.join(this);
   }
 
   #welcome(pod: CatalogPod, version: number): void {
@@ -335,8 +377,33 @@ export class Client implements BrokerMember {
     this.#isEnded = true;
     this.#cancelTimer();
     this.#endpoints.watch([]);
-    if (this.#agreed !== undefined) this.#deps.broker.leave(this);
+    if (this.#agreed?.isForChannels === true) this.#deps.channels.leave(this);
+    else if (this.#agreed !== undefined) this.#deps.broker.leave(this);
   }
+}
+
+type SidecarMessage = Exclude<
+  ClientMessage,
+  HelloMessage | ChannelsHelloMessage | ChannelClientMessage
+>;
+
+const CHANNEL_MESSAGES: ReadonlySet<string> = new Set<ChannelClientMessage["type"]>([
+  "attachChannel",
+  "reattachChannel",
+  "lodgeRegions",
+  "generationFinished",
+  "linkGone",
+  "detachChannel",
+]);
+
+function isChannelMessage(message: ClientMessage): message is ChannelClientMessage {
+  return CHANNEL_MESSAGES.has(message.type);
+}
+
+/** How many descriptors belong to a message. */
+function fdsOf(message: ClientMessage): number {
+  if (message.type === "adopt") return 1;
+  return message.type === "lodgeRegions" ? message.regions.length : 0;
 }
 
 function misuse(message: string): ShimmyError {

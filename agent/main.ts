@@ -13,6 +13,10 @@ import { Broker } from "./broker.ts";
 import type { Catalog } from "./catalog.ts";
 import { FileCatalogSource } from "./catalog-file.ts";
 import type { CatalogSource } from "./catalog-source.ts";
+import { ChannelBroker } from "./channels/broker.ts";
+import { Claims } from "./channels/claims.ts";
+import { MemoryRegistry } from "./channels/registry.ts";
+import { changeChannels } from "./channels/routes.ts";
 import { Cleanup } from "./cleanup.ts";
 import { DirectoryPlace } from "./directory-place.ts";
 import { addAgentGauges, createAgentMetrics, type AgentMetrics } from "./metrics.ts";
@@ -54,6 +58,11 @@ export interface AgentOptions {
   readonly log: Logger;
   /** Whether the node-wide socket is served. @defaultValue true */
   readonly admin?: boolean;
+  /**
+   * How long a channel that nobody has attached keeps what was not read, in milliseconds.
+   * @defaultValue 300,000
+   */
+  readonly channelGraceMs?: number;
   /** What is not given is as in {@link DEFAULT_QUOTAS}. */
   readonly quotas?: Partial<Quotas>;
   /** See {@link ClientDeps.newestVersion}. */
@@ -75,6 +84,8 @@ export interface RunningAgent {
   close(): Promise<void>;
 }
 
+/** How long channels that nobody has attached keep what was not read. */
+const CHANNEL_GRACE_MS = 300_000;
 /** How often one-sided sessions are looked for. */
 const SWEEP_MS = 5000;
 /** How often pods without sockets are looked for. */
@@ -130,6 +141,7 @@ async function start(options: AgentOptions, cleanup: Cleanup): Promise<RunningAg
     log,
     onChange: (catalog) => {
       broker.setCatalog(catalog);
+      channels.setCatalog(catalog);
       void sockets.reconcile();
     },
   });
@@ -141,6 +153,22 @@ async function start(options: AgentOptions, cleanup: Cleanup): Promise<RunningAg
   const broker = new Broker(catalog(), { native, clock, quotas, metrics, log });
   cleanup.defer(() => {
     broker.stop();
+  });
+  const processes = new PodProcesses();
+  const place = await preparePlace(options, { clock, processes });
+  const registry = new MemoryRegistry();
+  const channels = new ChannelBroker(catalog(), {
+    native,
+    registry,
+    claims: await Claims.open(runtimeDir),
+    clock,
+    quotas,
+    metrics,
+    log,
+    graceMs: options.channelGraceMs ?? CHANNEL_GRACE_MS,
+  });
+  cleanup.defer(() => {
+    channels.stop();
   });
   const health = (): HealthReply => ({
     status: source.error === undefined && sockets.failures.length === 0 ? "ok" : "degraded",
@@ -157,16 +185,17 @@ async function start(options: AgentOptions, cleanup: Cleanup): Promise<RunningAg
   });
   const routes: RouteDeps = {
     broker,
+    channels,
     catalog,
     health,
     reportOf: (pod) => sockets.reportOf(pod),
   };
-  const processes = new PodProcesses();
   const sockets = new PodSocketSet({
-    place: await preparePlace(options, { clock, processes }),
+    place,
     open: (pod, listeners) =>
       PodSockets.open(pod, listeners, {
         broker,
+        channels,
         native,
         clock,
         quotas,
@@ -175,6 +204,7 @@ async function start(options: AgentOptions, cleanup: Cleanup): Promise<RunningAg
         catalog,
         newestVersion: options.newestVersion,
         route: createRoutes(routes, pod.uid),
+        change: (change) => changeChannels(routes, pod.uid, change),
       }),
     catalog,
     metrics,
@@ -187,6 +217,10 @@ async function start(options: AgentOptions, cleanup: Cleanup): Promise<RunningAg
     sidecars: () => broker.memberCount,
     pods: () => catalog().pods.size,
     failedPods: () => sockets.failures.length,
+    channels: () => channels.table.size,
+    channelAttachments: () => channels.table.attachmentCount,
+    channelProcesses: () => channels.memberCount,
+    channelBytes: () => channels.table.lodgedBytes,
   });
 
   const adminSocket = options.admin === false ? undefined : join(runtimeDir, ADMIN_SOCKET);
@@ -196,6 +230,7 @@ async function start(options: AgentOptions, cleanup: Cleanup): Promise<RunningAg
       admit: admitOperator,
       takeRequest: () => true,
       route: withMetrics(createRoutes(routes), metrics),
+      change: (change) => changeChannels(routes, undefined, change),
       maxConnections: quotas.connectionsPerSocket,
       native,
       metrics,
@@ -215,6 +250,7 @@ async function start(options: AgentOptions, cleanup: Cleanup): Promise<RunningAg
   cleanup.defer(
     clock.every(SWEEP_MS, () => {
       broker.sweep();
+      channels.sweep();
     }),
   );
   log.info({ runtimeDir, node: catalog().node, pods: catalog().pods.size }, "agent started");

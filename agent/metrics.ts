@@ -25,6 +25,14 @@ export interface AgentMetrics {
   readonly watchEvents: Counter<"resource" | "event">;
   /** `result`: `written` or `failed`. */
   readonly statusWrites: Counter<"result">;
+  /** `result`: `attached`, a topic reason or the code of the error. */
+  readonly channelAttachments: Counter<"result">;
+  /** `result`: `joined` or `failed`. */
+  readonly channelLinks: Counter<"result">;
+  /** `code`: why the agent ended an attachment. */
+  readonly channelDetachments: Counter<"code">;
+  /** `code`: of the error. */
+  readonly registryErrors: Counter<"code">;
 }
 
 /** What gauges are read from when metrics are collected. */
@@ -34,6 +42,10 @@ export interface AgentGauges {
   readonly pods: () => number;
   /** Whose sockets could not be opened. */
   readonly failedPods: () => number;
+  readonly channels: () => number;
+  readonly channelAttachments: () => number;
+  readonly channelProcesses: () => number;
+  readonly channelBytes: () => number;
 }
 
 /** What the gauges of an agent in a cluster are read from. */
@@ -89,6 +101,26 @@ export function createAgentMetrics(): AgentMetrics {
       "Writes of the ShimmyNode's status, by result.",
       "result",
     ),
+    channelAttachments: counter(
+      "channel_attachments_total",
+      "Channels asked to be attached, by result.",
+      "result",
+    ),
+    channelLinks: counter(
+      "channel_links_total",
+      "Readers introduced to writers of channels, by result.",
+      "result",
+    ),
+    channelDetachments: counter(
+      "channel_detachments_total",
+      "Attachments ended by the agent, by error code.",
+      "code",
+    ),
+    registryErrors: counter(
+      "registry_errors_total",
+      "Records of channels not written to the registry, by error code.",
+      "code",
+    ),
   };
 }
 
@@ -108,6 +140,10 @@ export function addAgentGauges({ registry }: AgentMetrics, gauges: AgentGauges):
   gauge("sidecars", "Sidecars connected now.", gauges.sidecars);
   gauge("pods", "Pods in the catalog.", gauges.pods);
   gauge("failed_pods", "Pods whose sockets could not be opened.", gauges.failedPods);
+  gauge("channels", "Channels in use now.", gauges.channels);
+  gauge("channel_attachments", "Roles that processes have in channels.", gauges.channelAttachments);
+  gauge("channel_processes", "Processes connected that attach channels.", gauges.channelProcesses);
+  gauge("channel_bytes", "Shared memory of channels lodged here, in bytes.", gauges.channelBytes);
 }
 
 /** Adds the gauges of an agent in a cluster. */

@@ -10,6 +10,7 @@ import {
   unixPeerCredentials,
 } from "../shm-core/lib/control-socket.ts";
 import type { ShimmyError } from "../common/errors.ts";
+import { memfdFacts, type MemfdFacts } from "./memfd.ts";
 
 /** A file descriptor with one owner. */
 export interface Fd {
@@ -67,6 +68,12 @@ export interface AgentNative {
   shutdown(fd: Fd): void;
   /** Whether a descriptor that a client sent is a socket of a session, made by this user's agent. */
   isSessionSocket(fd: Fd): boolean;
+  /**
+   * Looks at a descriptor that a client sent as a memfd; neither maps nor reads it.
+   *
+   * Rejects with {@link ShimmyError} `SHIMMY_ERR_BAD_REGION` when it is none.
+   */
+  inspectMemfd(fd: Fd): Promise<MemfdFacts>;
   /** Closes a descriptor of unknown kind; never blocks, as closing some kinds can. */
   discard(fd: Fd): void;
   /** Credentials of the peer of a connected Unix socket. */
@@ -96,6 +103,7 @@ export const systemNative: AgentNative = {
       return false;
     }
   },
+  inspectMemfd: (fd) => memfdFacts(fd.number),
   discard: (fd) => {
     close(fd.release(), () => undefined);
   },

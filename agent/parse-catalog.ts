@@ -19,8 +19,16 @@ import {
   type CatalogFilePod,
   type CatalogFileRule,
   type CatalogFileService,
+  type CatalogFileTopic,
   type CatalogProblem,
 } from "./catalog-schema.ts";
+import {
+  PARAMETER_SCHEMAS,
+  parametersProblem,
+  resolveParameters,
+  type ChannelParameters,
+} from "./channels/parameters.ts";
+import { FileTopicRules, type TopicEntry } from "./channels/topic-rules.ts";
 
 /** What a catalog file leaves out. */
 export interface CatalogDefaults {
@@ -79,6 +87,7 @@ class CatalogBuilder {
   readonly #defaults: CatalogDefaults;
   readonly #uidByKey = new Map<string, string>();
   readonly #serviceKeys = new Set<string>();
+  readonly #topicKeys = new Set<string>();
 
   constructor(file: CatalogFile, defaults: CatalogDefaults) {
     this.#file = file;
@@ -86,7 +95,7 @@ class CatalogBuilder {
   }
 
   build(): Catalog {
-    const { pods, services = [], connections = [], deny = [] } = this.#file;
+    const { pods, services = [], connections = [], deny = [], topics = [] } = this.#file;
     const node = this.#file.node ?? this.#defaults.node;
     pods.forEach((pod, index) => {
       this.#claimPod(pod, index);
@@ -101,6 +110,7 @@ class CatalogBuilder {
         connections: this.#rules(connections, "connections"),
         deny: this.#rules(deny, "deny"),
       }),
+      topics: new FileTopicRules(topics.map((topic, index) => this.#topic(topic, index))),
     };
   }
 
@@ -187,6 +197,40 @@ class CatalogBuilder {
         ),
       ),
     );
+  }
+
+  #topic(entry: CatalogFileTopic, index: number): TopicEntry {
+    const { namespace, name } = withNamespace(entry);
+    const key = keyOf({ namespace, name });
+    if (this.#topicKeys.has(key)) {
+      this.#refuse(["topics", index, "name"], `topic "${key}" is listed twice`);
+    }
+    this.#topicKeys.add(key);
+    const resolve = (list: "publishers" | "subscribers"): ReadonlySet<string> | undefined => {
+      const references = entry[list]?.map((reference, position) => {
+        const path = ["topics", index, list, position];
+        return this.#resolve(reference, { known: this.#uidByKey, kind: "pod", namespace, path });
+      });
+      return references === undefined ? undefined : new Set(references);
+    };
+    return {
+      topic: { namespace, name },
+      writers: resolve("publishers"),
+      readers: resolve("subscribers"),
+      parameters: this.#parameters(entry, index),
+    };
+  }
+
+  /** Without a kind the channel is made by who comes first. */
+  #parameters(entry: CatalogFileTopic, index: number): ChannelParameters | undefined {
+    const given = Object.fromEntries(
+      Object.entries(entry).filter(([key]) => Object.hasOwn(PARAMETER_SCHEMAS, key)),
+    );
+    if (Object.keys(given).length === 0) return undefined;
+    const problem = given.kind === undefined ? `"kind" is missing` : parametersProblem(given);
+    if (problem === undefined) return resolveParameters(given);
+    this.#refuse(["topics", index], problem);
+    return undefined;
   }
 
   /** Looks a reference up, in `namespace` when it names none. */

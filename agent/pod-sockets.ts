@@ -17,6 +17,7 @@ export interface PodSocketsDeps extends Omit<
   readonly quotas: Quotas;
   /** The routes of the pod's HTTP socket. */
   readonly route: ApiServerOptions["route"];
+  readonly change: NonNullable<ApiServerOptions["change"]>;
 }
 
 /** Both sockets of one pod, and who is connected to them. */
@@ -84,12 +85,13 @@ export class PodSockets {
   }
 
   async #listen(): Promise<void> {
-    const { native, quotas, route, metrics, log } = this.#deps;
+    const { native, quotas, route, change, metrics, log } = this.#deps;
     this.#api = await ApiServer.listen({
       on: this.listeners.api,
       admit: (peer) => attest(this.#deps.catalog().pods.get(this.#pod.uid) ?? this.#pod, peer),
       takeRequest: () => this.#requests.take(),
       route,
+      change,
       maxConnections: quotas.connectionsPerSocket,
       native,
       metrics,

@@ -19,6 +19,17 @@ export interface Quotas {
   readonly httpRequests: Rate;
   /** Open connections to each of a pod's sockets. */
   readonly connectionsPerSocket: number;
+  /** Those of them that may be processes which attach channels. */
+  readonly channelProcessesPerPod: number;
+  /** Channels that a pod made, by request or by attaching first. */
+  readonly channelsPerPod: number;
+  readonly attachmentsPerPod: number;
+  /** Regions of channels that a pod has lodged. */
+  readonly channelRegionsPerPod: number;
+  /** Bytes of those regions. */
+  readonly channelBytesPerPod: number;
+  /** `attachChannel` and `reattachChannel`. */
+  readonly channelRequests: Rate;
 }
 
 /** Far above what a sidecar needs, far below what would keep other pods waiting. */
@@ -29,6 +40,13 @@ export const DEFAULT_QUOTAS: Quotas = {
   messages: { perSecond: 500, burst: 4096 },
   httpRequests: { perSecond: 50, burst: 100 },
   connectionsPerSocket: 32,
+  // The rest are for the sidecar, one that takes its place, and people.
+  channelProcessesPerPod: 24,
+  channelsPerPod: 64,
+  attachmentsPerPod: 256,
+  channelRegionsPerPod: 1024,
+  channelBytesPerPod: 2 * 1024 ** 3,
+  channelRequests: { perSecond: 50, burst: 512 },
 };
 
 /** Lets a rate through: a bucket of tokens that fills again with time. */

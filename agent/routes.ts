@@ -15,13 +15,14 @@ import type {
 } from "./api.ts";
 import type { Reply } from "./api-server.ts";
 import type { Broker } from "./broker.ts";
+import { showChannels, type ChannelRouteDeps } from "./channels/routes.ts";
 import { identityOf, type Catalog, type CatalogPod } from "./catalog.ts";
 import type { AgentMetrics } from "./metrics.ts";
 import { judge } from "./policy.ts";
 import type { Session } from "./session.ts";
 
 /** What replies are made of. */
-export interface RouteDeps {
+export interface RouteDeps extends ChannelRouteDeps {
   readonly broker: Broker;
   readonly catalog: () => Catalog;
   readonly health: () => HealthReply;
@@ -41,13 +42,21 @@ export function createRoutes(deps: RouteDeps, pod?: string): (path: string) => R
   const views = viewsOf(deps, pod);
   return (path) => {
     const view = views.get(path);
-    if (view === undefined) return undefined;
-    return { contentType: "application/json", body: JSON.stringify(view()) };
+    const shown = view === undefined ? showChannels(deps, pod, path) : view();
+    if (shown === undefined) return undefined;
+    return { contentType: "application/json", body: JSON.stringify(shown) };
   };
 }
 
 /** Views of the whole node that `shimmy top` asks for. */
-const ADMIN_VIEWS = ["/v1/health", "/v1/pods", "/v1/sessions", "/v1/streams", "/v1/fallbacks"];
+const ADMIN_VIEWS = [
+  "/v1/health",
+  "/v1/pods",
+  "/v1/sessions",
+  "/v1/streams",
+  "/v1/fallbacks",
+  "/v1/channels",
+];
 
 /**
  * The paths of the agent's admin address: health, metrics and the table of the node. All of it is
@@ -92,6 +101,7 @@ function viewsOf(deps: RouteDeps, pod: string | undefined): ReadonlyMap<string, 
     ["/v1/sessions", () => sessions(deps, scope())],
     ["/v1/streams", () => streams(deps, scope())],
     ["/v1/fallbacks", () => fallbacks(deps, scope())],
+    ["/v1/channels", () => showChannels(deps, pod, "/v1/channels")],
   ]);
 }
 

@@ -91,3 +91,14 @@ export const EVENT_REASONS = ["NotInjected", "NotCarried"] as const;
 
 /** One of {@link EVENT_REASONS}. */
 export type EventReason = (typeof EVENT_REASONS)[number];
+
+/** Why a pod may not make, write or read a topic. */
+export const TOPIC_REASONS = [
+  "no_role",
+  "other_namespace",
+  "not_declared",
+  "policy_unknown",
+] as const;
+
+/** One of {@link TOPIC_REASONS}. */
+export type TopicReason = (typeof TOPIC_REASONS)[number];

@@ -36,7 +36,7 @@ export interface Caches {
   readonly services: ListWatch<KubernetesService>;
   readonly endpointSlices: ListWatch<PackedSlice>;
   readonly networkPolicies: ListWatch<KeptPolicy>;
-  /** Those that grant connections. */
+  /** Those that grant connections or roles. */
   readonly sharedMemoryObjects: ListWatch<ObjectGrants>;
   /** The settings of the cluster. */
   readonly configMaps: ListWatch<ClusterSwitch>;

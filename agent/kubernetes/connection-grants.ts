@@ -6,11 +6,13 @@ import {
 import { ShimmyError } from "../../common/errors.ts";
 import type { Backing } from "../catalog.ts";
 import type { LocalPod } from "./local-pod.ts";
+import { takeChannel, type ObjectChannel } from "./topic-grants.ts";
 
-/** What one SharedMemoryObject grants across namespaces. */
+/** What one SharedMemoryObject grants: connections across namespaces, roles in its channel. */
 export interface ObjectGrants {
   readonly namespace: string;
   readonly connections: readonly ConnectionGrant[];
+  readonly channel?: ObjectChannel;
 }
 
 /**
@@ -26,8 +28,10 @@ export function takeGrants(object: KubernetesObject): ObjectGrants | undefined {
     throw new ShimmyError("SHIMMY_ERR_KUBERNETES_API", checked.problem);
   }
   const { connections = [] } = checked.object.spec;
-  if (connections.length === 0 || deletionTimestamp !== undefined) return undefined;
-  return { namespace, connections };
+  if (deletionTimestamp !== undefined) return undefined;
+  const channel = takeChannel(checked.object);
+  if (channel !== undefined) return { namespace, connections, channel };
+  return connections.length === 0 ? undefined : { namespace, connections };
 }
 
 /** Connections across namespaces that objects grant. */

@@ -31,6 +31,8 @@ export interface LocalPod {
   /** Whether it turned shared memory off for itself. */
   readonly isOff: boolean;
   readonly namedPorts: readonly NamedPort[];
+  /** Names of the application's containers that run as long as the pod does. */
+  readonly containers: readonly string[];
 }
 
 interface RawContainer {
@@ -101,6 +103,7 @@ function takeSpec(
     appPorts: appPortsOf(sidecar, own),
     isOff: isOff || isOffValue(valueOf(sidecar, SIDECAR_CONFIG.transport.env)),
     namedPorts: containers.flatMap(namedPortsOf),
+    containers: own.flatMap(({ name }) => (name === undefined ? [] : [name])),
   };
 }
 

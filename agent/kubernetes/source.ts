@@ -30,6 +30,7 @@ import type { PollerTimes } from "./poller.ts";
 import { KubernetesRules } from "./rules.ts";
 import { ServiceResolver } from "./service-resolver.ts";
 import { SliceIndex } from "./slice-index.ts";
+import { KubernetesTopicRules } from "./topic-grants.ts";
 
 /** Options for {@link openKubernetesCatalog}. */
 export interface KubernetesCatalogOptions {
@@ -98,6 +99,7 @@ class KubernetesCatalog implements KubernetesCatalogSource {
   #isWatched = false;
   #closed: Promise<void> | undefined;
   #cancelGathering: (() => void) | undefined;
+  #topics = NO_TOPICS;
   #catalog: Catalog;
   #loadedAt = new Date();
 
@@ -256,8 +258,10 @@ class KubernetesCatalog implements KubernetesCatalogSource {
     const before = this.#catalog.pods;
     const pods = this.#pods.snapshot();
     for (const uid of changed) this.#forgetServicesOf(uid, [before.get(uid), pods.get(uid)]);
+    if (this.#areRulesOld) this.#topics = this.#makeTopics();
     const rules = this.#areRulesOld ? this.#makeRules() : this.#catalog.rules;
-    this.#catalog = { node: this.#options.nodeName, pods, services: this.#services, rules };
+    const topics = this.#topics;
+    this.#catalog = { node: this.#options.nodeName, pods, services: this.#services, rules, topics };
     this.#loadedAt = new Date();
   }
 
@@ -280,6 +284,14 @@ class KubernetesCatalog implements KubernetesCatalogSource {
     for (const pod of states) {
       this.#services.forget((pod?.backings ?? []).map(({ service }) => service));
     }
+  }
+
+  #makeTopics(): KubernetesTopicRules {
+    const { sharedMemoryObjects } = this.#caches.all;
+    const channels = [...sharedMemoryObjects.items.values()].flatMap(({ channel }) =>
+      channel === undefined ? [] : [channel],
+    );
+    return new KubernetesTopicRules({ channels, pods: this.#localPods });
   }
 
   #makeRules(): KubernetesRules {
@@ -320,6 +332,8 @@ class KubernetesCatalog implements KubernetesCatalogSource {
   }
 }
 
+const NO_TOPICS = new KubernetesTopicRules({ channels: [], pods: new Map() });
+
 /** Nobody, nothing, and no leave to do anything. */
 function unknownCatalog(node: string): Catalog {
   const rules: ConnectionRules = {
@@ -327,7 +341,7 @@ function unknownCatalog(node: string): Catalog {
     isOff: () => false,
     check: () => "policy_unknown",
   };
-  return { node, pods: new Map(), services: new Map(), rules };
+  return { node, pods: new Map(), services: new Map(), rules, topics: NO_TOPICS };
 }
 
 function failure(message: string): ShimmyError {

@@ -11,7 +11,7 @@ import { ControlSocket, duplicateFd, type OwnedFd } from "../../shm-core/lib/con
 import { AgentProcess } from "../helpers/agent-process.ts";
 import { skipBecause } from "../helpers/skip.ts";
 import { TestSidecar } from "../helpers/test-sidecar.ts";
-import { expectDocumented, expectDocumentedError, OPENAPI } from "../unit/agent/openapi.ts";
+import { expectDocumented, expectDocumentedError, PLAIN_PATHS } from "../unit/agent/openapi.ts";
 
 const NOBODY = 65_534;
 
@@ -414,7 +414,7 @@ describe("agent", function () {
         bytesReceived: 20,
       } as const;
       a.send({ type: "report", streams: [stream], fallbacks: { quota: 2 }, sessions: [id] });
-      for (const path of Object.keys(OPENAPI.paths).filter((each) => each !== "/metrics")) {
+      for (const path of PLAIN_PATHS) {
         for (const pod of ["a", undefined]) {
           const { status, body } = await agent.get(path, pod);
           expect(status, path).to.equal(200);

@@ -10,11 +10,12 @@ import {
 } from "../../../agent/api.ts";
 import { Broker } from "../../../agent/broker.ts";
 import type { Catalog } from "../../../agent/catalog.ts";
+import type { ChannelBroker } from "../../../agent/channels/broker.ts";
 import { Client } from "../../../agent/client.ts";
 import { createAgentMetrics } from "../../../agent/metrics.ts";
 import { DEFAULT_QUOTAS, TokenBucket, type Rate } from "../../../agent/quotas.ts";
 import { ShimmyError } from "../../../common/errors.ts";
-import { catalogOf, FakeClock, FakeNative, FakeSocket, silentLog } from "./fakes.ts";
+import { catalogOf, channelBroker, FakeClock, FakeNative, FakeSocket, silentLog } from "./fakes.ts";
 
 const CATALOG = `
 pods:
@@ -38,6 +39,7 @@ describe("Client", function () {
   let clock: FakeClock;
   let native: FakeNative;
   let broker: Broker;
+  let channels: ChannelBroker;
   let catalog: Catalog;
   let closed: Client[];
   let clients: Client[];
@@ -52,6 +54,8 @@ describe("Client", function () {
   ): FakeSocket {
     const client = new Client(`default.${name}`, socket, {
       broker,
+      channels,
+      quotas: DEFAULT_QUOTAS,
       native,
       clock,
       metrics: createAgentMetrics(),
@@ -77,6 +81,7 @@ describe("Client", function () {
   function change(text: string): void {
     catalog = catalogOf(text);
     broker.setCatalog(catalog);
+    channels.setCatalog(catalog);
     for (const client of clients) client.catalogChanged();
   }
 
@@ -97,6 +102,7 @@ describe("Client", function () {
     catalog = catalogOf(CATALOG);
     closed = [];
     clients = [];
+    channels = channelBroker(catalog, { native, clock });
     broker = new Broker(catalog, {
       native,
       clock,

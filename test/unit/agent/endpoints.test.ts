@@ -2,6 +2,7 @@ import { expect } from "chai";
 
 import type { ServiceEndpoint } from "../../../agent/api.ts";
 import type { Catalog, CatalogEndpoint, CatalogService } from "../../../agent/catalog.ts";
+import { FileTopicRules } from "../../../agent/channels/topic-rules.ts";
 import type { PolicyReason } from "../../../agent/catalog-rules.ts";
 import { endpointsFor, UNKNOWN_NODE } from "../../../agent/endpoints.ts";
 import type { FallbackReason } from "../../../common/reasons.ts";
@@ -88,6 +89,7 @@ describe("endpointsFor() with ports of single endpoints", function () {
       node: "here",
       pods,
       services: new Map([[service.key, { ...service, endpoints }]]),
+      topics: new FileTopicRules([]),
       rules: {
         isStale: false,
         isOff: () => false,

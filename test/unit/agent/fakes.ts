@@ -3,7 +3,12 @@ import type { AgentMessage, ClientMessage } from "../../../agent/api.ts";
 import { encodeMessage, parseAgentMessage } from "../../../agent/api.ts";
 import type { BrokerMember } from "../../../agent/broker.ts";
 import type { Catalog } from "../../../agent/catalog.ts";
+import { ChannelBroker, type ChannelBrokerDeps } from "../../../agent/channels/broker.ts";
+import { Claims } from "../../../agent/channels/claims.ts";
+import { MemoryRegistry } from "../../../agent/channels/registry.ts";
+import { createAgentMetrics } from "../../../agent/metrics.ts";
 import { parseCatalog } from "../../../agent/parse-catalog.ts";
+import { DEFAULT_QUOTAS } from "../../../agent/quotas.ts";
 import type { Clock } from "../../../common/clock.ts";
 import type {
   AgentNative,
@@ -12,6 +17,7 @@ import type {
   MessageHandlers,
   MessageSocket,
 } from "../../../agent/native.ts";
+import type { MemfdFacts } from "../../../agent/memfd.ts";
 import type { ShimmyError } from "../../../common/errors.ts";
 
 /** Time that a test moves by hand. */
@@ -119,6 +125,13 @@ export class FakeNative implements AgentNative {
     return !this.foreign.has(fd.number);
   }
 
+  /** What is said of descriptors that are looked at. */
+  facts: MemfdFacts = { bytes: 0, allocatedBytes: 0, id: "1" };
+
+  inspectMemfd(fd: Fd): Promise<MemfdFacts> {
+    return Promise.resolve({ ...this.facts, id: String(fd.number) });
+  }
+
   discard(fd: Fd): void {
     fd.close();
   }
@@ -215,6 +228,24 @@ export class FakeSocket implements MessageSocket {
   get last(): AgentMessage | undefined {
     return this.sent.at(-1)?.message;
   }
+}
+
+/** A broker of channels with nothing in it. */
+export function channelBroker(
+  catalog: Catalog,
+  options: Partial<ChannelBrokerDeps> = {},
+): ChannelBroker {
+  return new ChannelBroker(catalog, {
+    native: new FakeNative(),
+    registry: new MemoryRegistry(),
+    claims: new Claims(Buffer.alloc(32, 1)),
+    clock: new FakeClock(),
+    quotas: DEFAULT_QUOTAS,
+    metrics: createAgentMetrics(),
+    log: silentLog(),
+    graceMs: 60_000,
+    ...options,
+  });
 }
 
 /** A logger that writes nothing. */

@@ -10,7 +10,16 @@ describe("docs/reference/metrics.md", function () {
   it("should have a row for each metric of the agent, and no other", async function () {
     const metrics = createAgentMetrics();
     const none = (): number => 0;
-    addAgentGauges(metrics, { sessions: none, sidecars: none, pods: none, failedPods: none });
+    addAgentGauges(metrics, {
+      sessions: none,
+      sidecars: none,
+      pods: none,
+      failedPods: none,
+      channels: none,
+      channelAttachments: none,
+      channelProcesses: none,
+      channelBytes: none,
+    });
     const caches = [{ name: "pods", objects: 0, silentMs: 0 }];
     addCacheGauges(metrics, {
       caches: () => caches,

@@ -9,14 +9,20 @@ import { PACKAGE_ROOT } from "../../../common/version.ts";
 
 interface OpenApi {
   readonly info: { readonly description: string };
-  readonly paths: Readonly<Record<string, { readonly get: Operation }>>;
-  readonly components: { readonly schemas: Readonly<Record<string, { readonly enum?: string[] }>> };
+  readonly paths: Readonly<Record<string, Readonly<Record<Method, Operation>>>>;
+  readonly components: {
+    readonly schemas: Readonly<
+      Record<string, { readonly enum?: string[]; readonly [keyword: string]: unknown }>
+    >;
+  };
 }
 
+type Method = "get" | "post" | "delete";
+
 interface Operation {
-  readonly responses: {
-    readonly "200": { readonly content: Readonly<Record<string, { schema: { $ref?: string } }>> };
-  };
+  readonly responses: Readonly<
+    Record<string, { readonly content?: Readonly<Record<string, { schema: { $ref?: string } }>> }>
+  >;
 }
 
 /** docs/reference/agent-api.openapi.yaml. */
@@ -30,9 +36,19 @@ const ajv = new Ajv2020({ allErrors: true });
 // For readers more fields may come; for us each must be described.
 ajv.addSchema({ $id: "doc", $defs: closed(OPENAPI.components.schemas) as Record<string, object> });
 
+/** Paths that are answered to whoever asks. */
+export const PLAIN_PATHS = Object.keys(OPENAPI.paths).filter(
+  (path) => path !== "/metrics" && !path.includes("{"),
+);
+
 /** Expects that a reply is as the document says, and has no field that it does not describe. */
-export function expectDocumented(path: string, reply: unknown): void {
-  const ref = OPENAPI.paths[path]?.get.responses["200"].content["application/json"]?.schema.$ref;
+export function expectDocumented(
+  path: string,
+  reply: unknown,
+  { method = "get", status = 200 }: { method?: Method; status?: number } = {},
+): void {
+  const content = OPENAPI.paths[path]?.[method].responses[String(status)]?.content;
+  const ref = content?.["application/json"]?.schema.$ref;
   expectSchema(ref ?? `no schema for ${path}`, reply);
 }
 

@@ -11,6 +11,7 @@ import type {
   WhoamiReply,
 } from "../../../agent/api.ts";
 import { Broker } from "../../../agent/broker.ts";
+import type { Catalog } from "../../../agent/catalog.ts";
 import { addAgentGauges, createAgentMetrics } from "../../../agent/metrics.ts";
 import { DEFAULT_QUOTAS } from "../../../agent/quotas.ts";
 import {
@@ -20,8 +21,8 @@ import {
   type RouteDeps,
 } from "../../../agent/routes.ts";
 import { FALLBACK_REASONS } from "../../../common/reasons.ts";
-import { catalogOf, FakeClock, FakeMember, FakeNative, silentLog } from "./fakes.ts";
-import { expectDocumented, OPENAPI } from "./openapi.ts";
+import { catalogOf, channelBroker, FakeClock, FakeMember, FakeNative, silentLog } from "./fakes.ts";
+import { expectDocumented, OPENAPI, PLAIN_PATHS } from "./openapi.ts";
 
 const CATALOG = catalogOf(`
 pods:
@@ -68,8 +69,6 @@ const HEALTH: HealthReply = {
   failedPods: [{ pod: "default.a", error: "path too long" }],
 };
 
-const PATHS = Object.keys(OPENAPI.paths).filter((path) => path !== "/metrics");
-
 describe("createRoutes()", function () {
   let broker: Broker;
   let deps: RouteDeps;
@@ -97,6 +96,7 @@ describe("createRoutes()", function () {
     broker.open(a, 1, "default.c");
     deps = {
       broker,
+      channels: channelBroker(CATALOG),
       catalog: () => CATALOG,
       health: () => HEALTH,
       reportOf: (pod) => (pod === "default.a" ? REPORT : undefined),
@@ -107,7 +107,7 @@ describe("createRoutes()", function () {
     broker.stop();
   });
 
-  for (const path of PATHS) {
+  for (const path of PLAIN_PATHS) {
     it(`should answer ${path} as it is documented, for a pod and for the node`, function () {
       get(path, "default.a");
       get(path);
@@ -197,7 +197,9 @@ describe("createAdminRoutes()", function () {
   });
 
   function routesWith(health: HealthReply): ReturnType<typeof createAdminRoutes> {
-    const deps = { broker, catalog: () => CATALOG, health: () => health, reportOf: () => REPORT };
+    const channels = channelBroker(CATALOG);
+    const catalog = (): Catalog => CATALOG;
+    const deps = { broker, channels, catalog, health: () => health, reportOf: () => REPORT };
     return createAdminRoutes(deps, createAgentMetrics());
   }
 
@@ -208,7 +210,7 @@ describe("createAdminRoutes()", function () {
   it("should answer the views of the node as the node-wide socket does", async function () {
     const routes = routesWith(HEALTH);
     const views = Object.keys(routes).filter((path) => path.startsWith("/v1/"));
-    expect(views).to.have.length(5);
+    expect(views).to.have.length(6);
     for (const path of views) {
       const reply = await routes[path]?.(new URLSearchParams());
       expectDocumented(path, JSON.parse(reply?.body ?? ""));
@@ -255,6 +257,10 @@ describe("withMetrics()", function () {
       sidecars: () => 2,
       pods: () => 6,
       failedPods: () => 1,
+      channels: () => 4,
+      channelAttachments: () => 5,
+      channelProcesses: () => 2,
+      channelBytes: () => 4096,
     });
     metrics.sessionRequests.inc({ result: "granted" });
     const route = withMetrics(() => undefined, metrics);

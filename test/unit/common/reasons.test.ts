@@ -9,6 +9,7 @@ import {
   FALLBACK_REASONS,
   INJECTION_REASONS,
   SESSION_END_REASONS,
+  TOPIC_REASONS,
 } from "../../../common/reasons.ts";
 import { PACKAGE_ROOT } from "../../../common/version.ts";
 
@@ -18,6 +19,7 @@ const LISTS = [
   { title: "Session end reasons", reasons: SESSION_END_REASONS },
   { title: "Injection reasons", reasons: INJECTION_REASONS },
   { title: "Event reasons", reasons: EVENT_REASONS },
+  { title: "Topic reasons", reasons: TOPIC_REASONS },
 ];
 
 describe("docs/reference/reasons.md", function () {

@@ -7,6 +7,7 @@ import { CatalogPods } from "../../../../agent/kubernetes/catalog-pods.ts";
 import { KubernetesRules } from "../../../../agent/kubernetes/rules.ts";
 import { ServiceResolver } from "../../../../agent/kubernetes/service-resolver.ts";
 import { SliceIndex } from "../../../../agent/kubernetes/slice-index.ts";
+import { KubernetesTopicRules } from "../../../../agent/kubernetes/topic-grants.ts";
 import { judge } from "../../../../agent/policy.ts";
 import { localPod, podMap, service, slice, type SliceSketch } from "./fakes.ts";
 
@@ -57,6 +58,7 @@ function catalogOf(sketches: readonly SliceSketch[]): Catalog {
       slices,
       surroundings: () => ({ pods: PODS, node: "n1", zone: undefined }),
     }),
+    topics: new KubernetesTopicRules({ channels: [], pods: PODS }),
     rules: new KubernetesRules({
       pods: PODS,
       grants: { allow: () => false },

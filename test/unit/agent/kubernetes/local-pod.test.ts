@@ -26,6 +26,7 @@ describe("takeLocalPod()", function () {
         { name: "http", port: 8080, protocol: "TCP" },
         { name: "dns", port: 53, protocol: "UDP" },
       ],
+      containers: ["app"],
     });
   });
 
