@@ -245,7 +245,8 @@ function libcSuffix(): string {
   if (!existsSync(`/lib/ld-musl-${arch}.so.1`)) return "";
   // musl may be installed beside the glibc that Node.js runs with. Without this the report looks
   // up the names of all peers.
-  process.report.excludeNetwork = true;
+  // Not in the types of Node.js 24.19.
+  Object.assign(process.report, { excludeNetwork: true });
   const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } };
   return header.glibcVersionRuntime === undefined ? "-musl" : "";
 }
