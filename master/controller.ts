@@ -12,7 +12,13 @@ import type { Logger } from "../common/log.ts";
 import type { EventRecorder, ObjectEvent } from "./events.ts";
 import { watchCounter, type MasterMetrics } from "./metrics.ts";
 import { makePlan, type Plan } from "./plan.ts";
-import { CARRIED_RESOURCES, takeUncarried, type UncarriedWorkload } from "./uncarried.ts";
+import {
+  CARRIED_RESOURCES,
+  findUncarried,
+  takeUncarried,
+  type UncarriedCause,
+  type UncarriedWorkload,
+} from "./uncarried.ts";
 import { findUninjected, OPT_IN_LEVELS, type UninjectedPod } from "./uninjected.ts";
 import { WorkQueue } from "./work-queue.ts";
 import {
@@ -55,7 +61,7 @@ export class Controller {
   readonly #nodes;
   readonly #objects;
   readonly #shimmyNodes;
-  /** Only those that were not carried. */
+  /** Only those that were not carried, or are held back. */
   readonly #workloads: readonly ListWatch<UncarriedWorkload>[];
   readonly #queue: WorkQueue;
   /** Objects about which an event was written, and why. */
@@ -237,8 +243,9 @@ export class Controller {
   #countUncarried(): ObjectEvent[] {
     return this.#workloads.flatMap(({ items }, index) => {
       const kind = CARRIED_RESOURCES[index]?.kind ?? "";
-      this.#options.metrics.uncarriedWorkloads.set({ kind }, items.size);
-      return [...items.values()].map(notCarried);
+      const uncarried = findUncarried(items.values(), this.#pods.items);
+      this.#options.metrics.uncarriedWorkloads.set({ kind }, uncarried.length);
+      return uncarried.map(notCarried);
     });
   }
 
@@ -259,11 +266,22 @@ function eventKey({ reason, about: { uid } }: ObjectEvent): string {
   return `${reason} ${uid}`;
 }
 
-function notCarried(about: UncarriedWorkload): ObjectEvent {
-  const note =
+const NOT_CARRIED: Readonly<Record<UncarriedCause, string>> = {
+  template:
     "shimmy.io/inject was not carried to the template, so its pods get no sidecar: it was " +
-    "annotated while the injector was not there; annotate it again, or its template";
-  return { reason: "NotCarried", note, about };
+    "annotated while the injector was not there; annotate it again, or its template",
+  paused:
+    "shimmy.io/inject is in the template, and pods from before have no sidecar: the rollout is " +
+    "paused; resume it with kubectl rollout resume",
+  on_delete:
+    "shimmy.io/inject is in the template, and pods from before have no sidecar: the strategy is " +
+    "OnDelete; delete the pods to have them made anew",
+};
+
+function notCarried({ cause, ...workload }: UncarriedWorkload): ObjectEvent {
+  const { apiVersion, kind, namespace, name, uid } = workload;
+  const about = { apiVersion, kind, namespace, name, uid };
+  return { reason: "NotCarried", note: NOT_CARRIED[cause], about };
 }
 
 function notInjected({ pod, optIn }: UninjectedPod): ObjectEvent {

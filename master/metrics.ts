@@ -50,7 +50,7 @@ export function createMasterMetrics(): MasterMetrics {
   for (const level of OPT_IN_LEVELS) uninjectedPods.set({ opt_in: level satisfies OptInLevel }, 0);
   const uncarriedWorkloads = new Gauge({
     name: "shimmy_master_uncarried_workloads",
-    help: "Workloads that were annotated to opt in, and whose template was not.",
+    help: "Workloads that were annotated to opt in, and whose template was not or has not reached its pods.",
     labelNames: ["kind"],
     registers,
   });

@@ -1,9 +1,14 @@
 import type { KubernetesObject } from "../../common/kubernetes/objects.ts";
 import { SIDECAR_NAME } from "../../injector/containers.ts";
-import { VOCABULARY, WRITTEN } from "../../injector/vocabulary.ts";
-import { CARRIED_RESOURCES, takeUncarried } from "../../master/uncarried.ts";
+import { WRITTEN } from "../../injector/vocabulary.ts";
+import {
+  CARRIED_RESOURCES,
+  findUncarried,
+  takeUncarried,
+  type UncarriedWorkload,
+} from "../../master/uncarried.ts";
 import { findUninjected } from "../../master/uninjected.ts";
-import { takeNamespace, takePod } from "../../master/world.ts";
+import { takeNamespace, takePod, type MasterPod } from "../../master/world.ts";
 import { KINDS } from "../cluster/kinds.ts";
 import type { CheckContext, PodObject } from "./context.ts";
 import { count, fail, ok, someOf, warn, type Finding } from "./finding.ts";
@@ -11,10 +16,10 @@ import { hasSidecar, isRunning } from "./versions.ts";
 
 /** Pods that opted in and have no sidecar, by the master's own judgement. */
 export async function checkUninjected(context: CheckContext): Promise<Finding[]> {
-  const pods = (await context.pods()).map(takePod);
+  const pods = await masterPods(context);
   const namespaces = await context.list(KINDS.namespaces);
   const found = findUninjected({
-    pods: new Map(pods.map((pod) => [`${pod.namespace}/${pod.name}`, pod])),
+    pods,
     namespaces: new Map(namespaces.map((each) => [each.metadata.name, takeNamespace(each)])),
     excluded: await context.excludedNamespaces(),
   });
@@ -28,17 +33,20 @@ export async function checkUninjected(context: CheckContext): Promise<Finding[]>
   ];
 }
 
-/** Workloads whose opt-in did not reach their template, by the master's own judgement. */
+/** Workloads whose opt-in did not reach their template or their pods, by the master's own judgement. */
 export async function checkUncarried(context: CheckContext): Promise<Finding[]> {
-  const found: string[] = [];
-  const waiting: string[] = [];
+  const workloads: UncarriedWorkload[] = [];
   for (const resource of CARRIED_RESOURCES) {
-    for (const object of await context.cluster.list(resource)) {
-      const workload = takeUncarried(resource, object);
-      if (workload !== undefined) found.push(nameOf(object));
-      else if (isHeldBack(object)) waiting.push(nameOf(object));
-    }
+    const objects = await context.cluster.list(resource);
+    workloads.push(...objects.flatMap((object) => takeUncarried(resource, object) ?? []));
   }
+  const uncarried = findUncarried(workloads, await masterPods(context));
+  const named = (isWaiting: boolean): string[] =>
+    uncarried
+      .filter(({ cause }) => (cause !== "template") === isWaiting)
+      .map(({ kind, namespace, name }) => `${kind} ${namespace}/${name}`);
+  const found = named(false);
+  const waiting = named(true);
   return [
     found.length === 0
       ? ok("every workload that was annotated carries it to its template")
@@ -55,34 +63,6 @@ export async function checkUncarried(context: CheckContext): Promise<Finding[]> 
           ),
         ]),
   ];
-}
-
-interface RawWorkload extends KubernetesObject {
-  readonly spec?: {
-    readonly paused?: boolean;
-    readonly replicas?: number;
-    readonly updateStrategy?: { readonly type?: string };
-  };
-  readonly status?: {
-    readonly updatedReplicas?: number;
-    readonly updatedNumberScheduled?: number;
-    readonly desiredNumberScheduled?: number;
-  };
-}
-
-/** Carried, and not rolled out by anybody. */
-function isHeldBack({ metadata, spec = {}, status = {} }: RawWorkload): boolean {
-  if (metadata.annotations?.[VOCABULARY.inject.key] !== "enabled") return false;
-  if (spec.paused !== true && spec.updateStrategy?.type !== "OnDelete") return false;
-  return isBehind(spec, status);
-}
-
-function isBehind(
-  { replicas = 1 }: NonNullable<RawWorkload["spec"]>,
-  status: NonNullable<RawWorkload["status"]>,
-): boolean {
-  const wanted = status.desiredNumberScheduled ?? replicas;
-  return (status.updatedNumberScheduled ?? status.updatedReplicas ?? 0) < wanted;
 }
 
 /** Pods without a memory limit: nobody but the sidecar keeps their ring budget. */
@@ -112,6 +92,11 @@ export async function checkSkipped(context: CheckContext): Promise<Finding[]> {
       `docs/reference/reasons.md says what to do about ${reason}`,
     ),
   );
+}
+
+async function masterPods(context: CheckContext): Promise<ReadonlyMap<string, MasterPod>> {
+  const pods = (await context.pods()).map(takePod);
+  return new Map(pods.map((pod) => [`${pod.namespace}/${pod.name}`, pod]));
 }
 
 function nameOf({

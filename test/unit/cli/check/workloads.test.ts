@@ -4,12 +4,12 @@ import { testCases, type Case } from "./cases.ts";
 import { putPod } from "./healthy.ts";
 
 const annotated =
-  (spec: object, status = {}) =>
+  (spec: object, isInjected = false) =>
   (server: FakeApiServer) => {
+    putPod(server, "web-1", { sidecar: isInjected });
     server.put(KINDS.deployments, {
       metadata: { name: "web", namespace: "shop", annotations: { "shimmy.io/inject": "enabled" } },
       spec,
-      status,
     });
   };
 const CARRIED = { template: { metadata: { annotations: { "shimmy.io/inject": "enabled" } } } };
@@ -58,7 +58,7 @@ const CASES: readonly Case[] = [
     check: "uncarried",
     status: "ok",
     says: "carries it",
-    change: annotated({ ...CARRIED, paused: true }, { updatedReplicas: 1 }),
+    change: annotated({ ...CARRIED, paused: true }, true),
   },
   {
     what: "a pod of class BestEffort",
