@@ -26,6 +26,12 @@ export interface HealthReply {
     /** Why the file as it is now was refused; the catalog before it is in use. */
     readonly error?: string;
   };
+  /** Where channels are on record. */
+  readonly registry: {
+    readonly kind: "memory" | "redis";
+    /** Why it cannot be asked; channels that are in use go on. */
+    readonly problem?: string;
+  };
   /** Pods whose sockets could not be opened, and why. */
   readonly failedPods: readonly { readonly pod: string; readonly error: string }[];
 }

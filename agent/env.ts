@@ -1,6 +1,7 @@
 import { LOG_LEVEL_SETTING } from "../common/log-setting.ts";
 import {
   boolean,
+  duration,
   integer,
   listenAddress,
   text,
@@ -83,7 +84,74 @@ export const AGENT_CONFIG = {
     parse: integer({ min: 1, max: 65_535 }),
     doc: "Newest version of the messages to sidecars that is spoken, at most this build's own, which it is when not given; an older one is for tests of upgrades.",
   },
+  redisUrl: {
+    env: "SHIMMY_REDIS_URL",
+    flag: "redis-url",
+    parse: redisUrl,
+    doc: "Redis server on which channels are on record, for agents that share topics outside Kubernetes: `redis://HOST:PORT/DATABASE`, or `rediss://` over TLS. In memory when not given.",
+  },
+  redisUsername: {
+    env: "SHIMMY_REDIS_USERNAME",
+    flag: "redis-username",
+    parse: text,
+    doc: "User of the Redis server; its default user when not given.",
+  },
+  redisPasswordFile: {
+    env: "SHIMMY_REDIS_PASSWORD_FILE",
+    flag: "redis-password-file",
+    parse: text,
+    doc: "File with the password for the Redis server; read at each connect.",
+  },
+  redisCaFile: {
+    env: "SHIMMY_REDIS_CA_FILE",
+    flag: "redis-ca-file",
+    parse: text,
+    doc: "File with the certificates that may have signed the Redis server's; the system's when not given.",
+  },
+  channelGrace: {
+    env: "SHIMMY_CHANNEL_GRACE",
+    flag: "channel-grace",
+    parse: duration({ min: 1000, max: 86_400_000 }),
+    default: "5m",
+    doc: "How long a channel that nobody has attached keeps what was not read.",
+  },
 } as const satisfies ConfigSchema;
+
+/** Who names authorities means their word to count. */
+function requireTls({
+  redisUrl: url,
+  redisCaFile,
+}: Pick<Config<typeof AGENT_CONFIG>, "redisUrl" | "redisCaFile">): void {
+  if (redisCaFile === undefined || url?.startsWith("rediss:") === true) return;
+  throw new ShimmyError(
+    "SHIMMY_ERR_INVALID_CONFIG",
+    "SHIMMY_REDIS_CA_FILE is for a SHIMMY_REDIS_URL that begins with rediss:",
+  );
+}
+
+/** Reads the URL of a Redis server. */
+function redisUrl(value: string): string {
+  const url = URL.canParse(value) ? new URL(value) : undefined;
+  const isRight =
+    (url?.protocol === "redis:" || url?.protocol === "rediss:") &&
+    url.hostname !== "" &&
+    /^(?:\/\d{0,4})?$/.test(url.pathname) &&
+    url.search + url.hash === "";
+  if (!isRight) {
+    throw new ShimmyError(
+      "SHIMMY_ERR_INVALID_CONFIG",
+      "expected a URL such as redis://127.0.0.1:6379/0 or rediss://redis.example:6379",
+    );
+  }
+  // The environment of a process can be read by others of its user, and ends up in bug reports.
+  if (url.username + url.password !== "") {
+    throw new ShimmyError(
+      "SHIMMY_ERR_INVALID_CONFIG",
+      "credentials belong into SHIMMY_REDIS_USERNAME and SHIMMY_REDIS_PASSWORD_FILE",
+    );
+  }
+  return value;
+}
 
 /** What {@link resolveAgentConfig} gives: exactly one of `catalog` and `nodeName`. */
 export type AgentConfig = Omit<Config<typeof AGENT_CONFIG>, "catalog" | "nodeName"> &
@@ -101,11 +169,18 @@ const KUBERNETES_ADMIN_ADDRESS: ListenAddress = { address: "0.0.0.0", port: 14_7
  */
 export function resolveAgentConfig(sources: ConfigSources): AgentConfig {
   const { catalog, nodeName, ...config } = resolveConfig(AGENT_CONFIG, sources);
+  requireTls(config);
   if (catalog !== undefined && nodeName === undefined) return { ...config, catalog, nodeName };
   if (nodeName === undefined || catalog !== undefined) {
     throw new ShimmyError(
       "SHIMMY_ERR_INVALID_CONFIG",
       "exactly one of SHIMMY_CATALOG (a file) and SHIMMY_NODE_NAME (Kubernetes) is required",
+    );
+  }
+  if (config.redisUrl !== undefined) {
+    throw new ShimmyError(
+      "SHIMMY_ERR_INVALID_CONFIG",
+      "SHIMMY_REDIS_URL is for local mode: in Kubernetes channels are on record in its API",
     );
   }
   const adminAddress = config.adminAddress ?? KUBERNETES_ADMIN_ADDRESS;

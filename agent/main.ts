@@ -15,7 +15,7 @@ import { FileCatalogSource } from "./catalog-file.ts";
 import type { CatalogSource } from "./catalog-source.ts";
 import { ChannelBroker } from "./channels/broker.ts";
 import { Claims } from "./channels/claims.ts";
-import { MemoryRegistry } from "./channels/registry.ts";
+import { MemoryRegistry, type ChannelRegistry } from "./channels/registry.ts";
 import { changeChannels } from "./channels/routes.ts";
 import { Cleanup } from "./cleanup.ts";
 import { DirectoryPlace } from "./directory-place.ts";
@@ -43,6 +43,13 @@ export interface CatalogDeps {
 /** Opens what the agent knows pods and services by. */
 export type OpenCatalog = (deps: CatalogDeps) => Promise<CatalogSource>;
 
+/** Opens the registry of channels. */
+export type OpenRegistry = (deps: {
+  readonly node: string;
+  readonly clock: Clock;
+  readonly log: Logger;
+}) => ChannelRegistry;
+
 /** Options for {@link runAgent}. */
 export interface AgentOptions {
   readonly openCatalog: OpenCatalog;
@@ -63,6 +70,8 @@ export interface AgentOptions {
    * @defaultValue 300,000
    */
   readonly channelGraceMs?: number;
+  /** Opens where channels are on record. @defaultValue in memory */
+  readonly openRegistry?: OpenRegistry;
   /** What is not given is as in {@link DEFAULT_QUOTAS}. */
   readonly quotas?: Partial<Quotas>;
   /** See {@link ClientDeps.newestVersion}. */
@@ -131,6 +140,7 @@ export async function runAgent(options: AgentOptions): Promise<RunningAgent> {
 
 async function start(options: AgentOptions, cleanup: Cleanup): Promise<RunningAgent> {
   const { runtimeDir, log, native = systemNative, clock = systemClock } = options;
+  const { channelGraceMs = CHANNEL_GRACE_MS } = options;
   const quotas = { ...DEFAULT_QUOTAS, ...options.quotas };
   const metrics = createAgentMetrics();
   const startedAt = clock.now();
@@ -156,7 +166,10 @@ async function start(options: AgentOptions, cleanup: Cleanup): Promise<RunningAg
   });
   const processes = new PodProcesses();
   const place = await preparePlace(options, { clock, processes });
-  const registry = new MemoryRegistry();
+  const registry = openRegistry(options, { node: catalog().node, clock, log });
+  cleanup.defer(() => {
+    registry.close();
+  });
   const channels = new ChannelBroker(catalog(), {
     native,
     registry,
@@ -165,7 +178,7 @@ async function start(options: AgentOptions, cleanup: Cleanup): Promise<RunningAg
     quotas,
     metrics,
     log,
-    graceMs: options.channelGraceMs ?? CHANNEL_GRACE_MS,
+    graceMs: channelGraceMs,
   });
   cleanup.defer(() => {
     channels.stop();
@@ -181,6 +194,7 @@ async function start(options: AgentOptions, cleanup: Cleanup): Promise<RunningAg
       services: catalog().services.size,
       ...(source.error === undefined ? {} : { error: source.error.message }),
     },
+    registry: registry.state,
     failedPods: sockets.failures,
   });
   const routes: RouteDeps = {
@@ -256,6 +270,13 @@ async function start(options: AgentOptions, cleanup: Cleanup): Promise<RunningAg
   log.info({ runtimeDir, node: catalog().node, pods: catalog().pods.size }, "agent started");
 
   return { adminSocket, adminAddress: admin?.address, health, close: () => cleanup.run() };
+}
+
+function openRegistry(
+  { openRegistry: open }: AgentOptions,
+  deps: Parameters<OpenRegistry>[0],
+): ChannelRegistry {
+  return open === undefined ? new MemoryRegistry() : open(deps);
 }
 
 /** Makes ready where pods' sockets are to be. */

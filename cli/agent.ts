@@ -1,7 +1,7 @@
 import type { Command } from "commander";
 
 import { AGENT_CONFIG, resolveAgentConfig, type AgentConfig } from "../agent/env.ts";
-import type { OpenCatalog } from "../agent/main.ts";
+import type { OpenCatalog, OpenRegistry } from "../agent/main.ts";
 import { DEFAULT_QUOTAS } from "../agent/quotas.ts";
 import type { Finish } from "./command.ts";
 import { addConfigOptions } from "./config-options.ts";
@@ -34,6 +34,8 @@ async function serve(flags: Record<string, string>): Promise<number> {
     runtimeDir: config.runtimeDir,
     ...(config.nodeName === undefined ? {} : { netnsHelper: config.netnsHelper }),
     adminAddress: config.adminAddress,
+    channelGraceMs: config.channelGrace,
+    ...(await openRegistryOf(config)),
     admin: config.admin,
     log: createLogger({ process: "agent", level: config.logLevel }),
     quotas: {
@@ -66,6 +68,17 @@ async function openCatalogOf(config: AgentConfig): Promise<OpenCatalog> {
   const api = new ApiClient(access);
   const { namespace } = access;
   return (deps) => openKubernetesCatalog({ ...deps, nodeName, api, namespace });
+}
+
+/** The library of Redis is loaded where it is used only. */
+async function openRegistryOf(config: AgentConfig): Promise<{ openRegistry?: OpenRegistry }> {
+  const { redisUrl: url, redisUsername: username } = config;
+  if (url === undefined) return {};
+  const { RedisRegistry } = await import("../agent/channels/redis-registry.ts");
+  const { redisPasswordFile: passwordFile, redisCaFile: caFile } = config;
+  return {
+    openRegistry: (deps) => new RedisRegistry({ ...deps, url, username, passwordFile, caFile }),
+  };
 }
 
 // Apart from serve(): tsc does not rewrite the extension of an import() inside a function that it

@@ -27,6 +27,8 @@ const REFRESH_MS = 30_000;
 export class RecordKeeper {
   readonly #deps: RecordKeeperDeps;
   readonly #dirty = new Map<string, Channel>();
+  /** Keys of channels whose records could not be written. */
+  readonly #failed = new Set<string>();
   #isGathering = false;
   #refreshedAt: number;
 
@@ -48,12 +50,16 @@ export class RecordKeeper {
     });
   }
 
-  /** Puts all on record again, if it is time. */
+  /** Puts on record what could not be, and all of it if it is time; call it every few seconds. */
   refresh(channels: readonly Channel[]): void {
     const now = this.#deps.clock.now();
-    if (now - this.#refreshedAt < REFRESH_MS) return;
-    this.#refreshedAt = now;
-    for (const channel of channels) this.#write(channel);
+    const failed = [...this.#failed];
+    this.#failed.clear();
+    const isTime = now - this.#refreshedAt >= REFRESH_MS;
+    if (isTime) this.#refreshedAt = now;
+    for (const channel of channels) {
+      if (isTime || failed.includes(channel.key)) this.#write(channel);
+    }
   }
 
   /** Removes the record of a topic. */
@@ -78,6 +84,7 @@ export class RecordKeeper {
 
   #run(topic: Topic, action: () => Promise<void>): void {
     action().catch((err: unknown) => {
+      this.#failed.add(topicKey(topic));
       const { code, message } = toShimmyError(err);
       this.#deps.metrics.registryErrors.inc({ code });
       this.#deps.log.debug(

@@ -1,12 +1,9 @@
+import type { HealthReply } from "../api.ts";
 import type { ChannelRecord, RegionsRecord } from "./record.ts";
 import { topicKey, type Topic } from "./topic.ts";
 
 /** A registry as health shows it. */
-export interface RegistryState {
-  readonly kind: "memory" | "redis";
-  /** Why it cannot be asked now, if it cannot. */
-  readonly problem?: string;
-}
+export type RegistryState = HealthReply["registry"];
 
 /**
  * Where channels are found by topic. A record is a hint: what it says is checked by who acts on it,

@@ -17,6 +17,11 @@ describe("resolveAgentConfig()", function () {
     maxSessionsPerPod: 1024,
     sessionRequestsPerSecond: 100,
     protocolVersion: undefined,
+    redisUrl: undefined,
+    redisUsername: undefined,
+    redisPasswordFile: undefined,
+    redisCaFile: undefined,
+    channelGrace: 300_000,
   };
 
   it("should need a catalog and nothing else", function () {
@@ -39,6 +44,39 @@ describe("resolveAgentConfig()", function () {
         .to.throw(/^exactly one of SHIMMY_CATALOG .* and SHIMMY_NODE_NAME/)
         .with.property("code", "SHIMMY_ERR_INVALID_CONFIG");
     }
+  });
+
+  for (const [url, problem] of [
+    ["http://127.0.0.1:6379", /expected a URL/],
+    ["redis://:secret@127.0.0.1:6379", /SHIMMY_REDIS_PASSWORD_FILE/],
+    ["redis://127.0.0.1/0?timeout=1", /expected a URL/],
+    ["127.0.0.1:6379", /expected a URL/],
+  ] as const) {
+    it(`should refuse ${url} for a Redis server`, function () {
+      const env = { SHIMMY_CATALOG: "c.yaml", SHIMMY_REDIS_URL: url };
+      expect(() => resolveAgentConfig({ env }))
+        .to.throw(problem)
+        .and.not.match(/secret/);
+    });
+  }
+
+  it("should take a Redis server in local mode only", function () {
+    const SHIMMY_REDIS_URL = "rediss://redis.example:6379/2";
+    expect(resolveAgentConfig({ env: { SHIMMY_CATALOG: "c", SHIMMY_REDIS_URL } })).to.include({
+      redisUrl: SHIMMY_REDIS_URL,
+    });
+    expect(() => resolveAgentConfig({ env: { SHIMMY_NODE_NAME: "n", SHIMMY_REDIS_URL } })).to.throw(
+      /for local mode/,
+    );
+  });
+
+  it("should refuse authorities without TLS", function () {
+    const env = {
+      SHIMMY_CATALOG: "c.yaml",
+      SHIMMY_REDIS_URL: "redis://127.0.0.1",
+      SHIMMY_REDIS_CA_FILE: "ca.pem",
+    };
+    expect(() => resolveAgentConfig({ env })).to.throw(/rediss:/);
   });
 
   it("should refuse what the agent does not know", function () {

@@ -66,6 +66,7 @@ const HEALTH: HealthReply = {
     services: 1,
     error: "catalog.yaml:1: no",
   },
+  registry: { kind: "redis", problem: "no answer in 1000 ms" },
   failedPods: [{ pod: "default.a", error: "path too long" }],
 };
 

@@ -13,6 +13,7 @@ const HEALTH: HealthReply = {
   node: "n1",
   uptimeSeconds: 130,
   catalog: { loadedAt: "", pods: 2, services: 1 },
+  registry: { kind: "memory" },
   failedPods: [],
 };
 
