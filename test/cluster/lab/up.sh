@@ -21,18 +21,7 @@ log "namespaces $((SECONDS-T0))s"
 spawn cp etcd etcd --name cp --data-dir "$LAB_WORK/etcd" --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379 \
   --listen-peer-urls http://127.0.0.1:2380 --initial-advertise-peer-urls http://127.0.0.1:2380 --initial-cluster cp=http://127.0.0.1:2380 \
   --unsafe-no-fsync --log-level warn
-spawn cp kube-apiserver kube-apiserver --etcd-servers=http://127.0.0.1:2379 --bind-address=0.0.0.0 --advertise-address=$LAB_NET.1 --secure-port=6443 \
-  --tls-cert-file=$PKI/apiserver.crt --tls-private-key-file=$PKI/apiserver.key --client-ca-file=$PKI/ca.crt \
-  --kubelet-client-certificate=$PKI/kubelet-client.crt --kubelet-client-key=$PKI/kubelet-client.key --kubelet-preferred-address-types=InternalIP \
-  --service-account-issuer=https://kubernetes.default.svc --service-account-key-file=$PKI/sa.pub --service-account-signing-key-file=$PKI/sa.key \
-  --requestheader-client-ca-file=$PKI/ca.crt --requestheader-allowed-names=front-proxy-client --requestheader-username-headers=X-Remote-User \
-  --requestheader-group-headers=X-Remote-Group --requestheader-extra-headers-prefix=X-Remote-Extra- \
-  --proxy-client-cert-file=$PKI/front-proxy.crt --proxy-client-key-file=$PKI/front-proxy.key --enable-aggregator-routing=true \
-  --authorization-mode=Node,RBAC --enable-admission-plugins=NodeRestriction --allow-privileged=true \
-  --service-cluster-ip-range=$LAB_SVC.0.0/16 --v=1
-t=$(date +%s%N)
-wait_for 90 "kube-apiserver /readyz (see $LOG/cp.kube-apiserver.log)" in_ns cp kubectl --kubeconfig "$KUBECONFIG" get --raw /readyz
-log "apiserver ready after $(( ($(date +%s%N)-t)/1000000 )) ms"
+"$LAB/apiserver.sh"
 spawn cp kube-controller-manager kube-controller-manager --kubeconfig=$PKI/kcm.kubeconfig --authentication-kubeconfig=$PKI/kcm.kubeconfig --authorization-kubeconfig=$PKI/kcm.kubeconfig \
   --bind-address=127.0.0.1 --leader-elect=false --use-service-account-credentials=true --service-account-private-key-file=$PKI/sa.key --root-ca-file=$PKI/ca.crt \
   --cluster-signing-cert-file=$PKI/ca.crt --cluster-signing-key-file=$PKI/ca.key --service-cluster-ip-range=$LAB_SVC.0.0/16 \
