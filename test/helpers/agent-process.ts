@@ -21,10 +21,12 @@ export class AgentProcess {
   readonly #base = mkdtempSync(join(tmpdir(), "shimmy-agent-"));
   readonly #catalogPath = join(this.#base, "catalog.yaml");
   readonly log: LogEvent[] = [];
+  readonly #redisUrl: string | undefined;
   #child: ChildProcess | undefined;
   #wake: () => void = () => undefined;
 
-  constructor(catalog: string) {
+  constructor(catalog: string, redisUrl?: string) {
+    this.#redisUrl = redisUrl;
     // Other users have to get through to the sockets that are for them.
     chmodSync(this.#base, 0o711);
     this.runtimeDir = join(this.#base, "run");
@@ -41,7 +43,9 @@ export class AgentProcess {
   /** Starts another process on the same directory. */
   spawn(): ChildProcess {
     const script = join(import.meta.dirname, "../fixtures/run-agent.ts");
-    const child = spawn(process.execPath, [script, this.#catalogPath, this.runtimeDir], {
+    const redis = this.#redisUrl === undefined ? [] : [this.#redisUrl];
+    const args = [script, this.#catalogPath, this.runtimeDir, ...redis];
+    const child = spawn(process.execPath, args, {
       stdio: ["ignore", "pipe", "inherit"],
     });
     createInterface({ input: child.stdout }).on("line", (line) => {
@@ -104,11 +108,21 @@ export class AgentProcess {
 
   /** Asks a pod's HTTP socket, or the node-wide one for no pod. */
   async get(path: string, pod?: string): Promise<{ status: number | undefined; body: string }> {
+    return this.ask({ path, method: "GET" }, pod);
+  }
+
+  /** Sends a request with or without a body of JSON. */
+  async ask(
+    { path, method, body }: { path: string; method: string; body?: unknown },
+    pod?: string,
+  ): Promise<{ status: number | undefined; body: string }> {
     const socketPath =
       pod === undefined
         ? join(this.runtimeDir, "agent.sock")
         : join(this.podDirectory(pod), "api.sock");
-    const outgoing = request({ socketPath, path, agent: false }).end();
+    const headers = body === undefined ? {} : { "content-type": "application/json" };
+    const outgoing = request({ socketPath, path, method, headers, agent: false });
+    outgoing.end(body === undefined ? undefined : JSON.stringify(body));
     const [response] = (await once(outgoing, "response")) as [IncomingMessage];
     return { status: response.statusCode, body: await text(response) };
   }

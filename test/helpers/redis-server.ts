@@ -60,6 +60,12 @@ export class RedisServer {
     }
   }
 
+  /** Runs a command that is answered with text; empty when there is none. */
+  async text(...words: readonly string[]): Promise<string> {
+    const answer = await this.command(...words);
+    return typeof answer === "string" ? answer : "";
+  }
+
   /** Ends the process. */
   async kill(): Promise<void> {
     const child = this.#child;

@@ -79,15 +79,17 @@ export class TestSidecar {
     }
   }
 
-  /** Waits for a message of a type and takes it; those of other types stay. */
+  /** Waits for a message of one of some types and takes it; those of others stay. */
   async next<T extends AgentMessage["type"]>(
-    type: T,
+    ...types: readonly T[]
   ): Promise<Received<AgentMessage & { type: T }>> {
+    const wanted: ReadonlySet<string> = new Set(types);
     for (;;) {
-      const position = this.received.findIndex(({ message }) => message.type === type);
+      const position = this.received.findIndex(({ message }) => wanted.has(message.type));
       const [found] = position < 0 ? [] : this.received.splice(position, 1);
       if (found !== undefined) return found as Received<AgentMessage & { type: T }>;
-      if (this.end !== undefined) throw new Error(`the connection ended before ${type}`);
+      if (this.end !== undefined)
+        throw new Error(`the connection ended before ${types.join(" or ")}`);
       await this.#changed();
     }
   }
