@@ -107,6 +107,7 @@ TEST_F(HostileTest, SilentPeerIsGivenUpAfterTwoSeconds) {
 
 TEST_F(HostileTest, LongerHelloOfALaterVersionIsTaken) {
   HelloMessage hello = MakeHello();
+  hello.version_max = kSessionVersion + 1;
   hello.header.bytes += 8;
   HalfMap map;
   const UniqueFd probe = HostilePeer::MakeFd(HostilePeer::Spec(kMinCapacity), &map);
@@ -115,6 +116,7 @@ TEST_F(HostileTest, LongerHelloOfALaterVersionIsTaken) {
   Message message;
   ASSERT_TRUE(evil_->ReceiveType(MessageType::kWelcome, &message));
   EXPECT_EQ(message.welcome.status, 0U);
+  EXPECT_EQ(message.welcome.version, kSessionVersion);
 }
 
 // ---- OPEN ----
