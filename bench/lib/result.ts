@@ -42,12 +42,12 @@ export interface BenchResult {
 /** How a key did against its bound. */
 export type Verdict = "pass" | "FAIL" | "reported" | "not measured";
 
-/** Judges a target by the median. Keys that end in `_speedup` are better when larger. */
+/** Judges a target by the median. Speed-ups and rates are better when larger. */
 export function judge(target: Target, result: BenchResult): Verdict {
   const measured = result.ratios[target.key] ?? result.figures[target.key];
   if (measured === undefined) return "not measured";
   if (target.bound === "reported") return "reported";
-  const isMet = target.key.endsWith("_speedup")
+  const isMet = isBetterLarger(target.key)
     ? measured.value >= target.bound
     : measured.value <= target.bound;
   return isMet ? "pass" : "FAIL";
@@ -56,5 +56,9 @@ export function judge(target: Target, result: BenchResult): Verdict {
 /** The bound with its direction, as `>= 1.6`. */
 export function describeBound({ key, bound }: Target): string {
   if (bound === "reported") return "reported";
-  return `${key.endsWith("_speedup") ? "\u2265" : "\u2264"} ${bound}`;
+  return `${isBetterLarger(key) ? "\u2265" : "\u2264"} ${bound}`;
+}
+
+function isBetterLarger(key: string): boolean {
+  return key.endsWith("_speedup") || key.endsWith("_per_second");
 }

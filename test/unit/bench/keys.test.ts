@@ -1,5 +1,6 @@
 import { expect } from "chai";
 import { FIGURES as AGENT_FIGURES } from "../../../bench/agent/size.ts";
+import { FIGURES as INJECTOR_FIGURES } from "../../../bench/injector/keys.ts";
 import { Samples } from "../../../bench/lib/rounds.ts";
 import { CELLS, computeRingRatios, RING_TARGETS } from "../../../bench/ring/cells.ts";
 import { computeRatios, FIGURES, RATIOS } from "../../../bench/sidecar/keys.ts";
@@ -42,10 +43,10 @@ describe("keys of the sidecar bench", function () {
   });
 });
 
-describe("keys of the agent bench", function () {
+describe("keys of the benches of one part", function () {
   it("should say their unit in their names, and have a bound", function () {
-    for (const { key, bound } of AGENT_FIGURES) {
-      expect(key).to.match(/_(mib|ms)$/);
+    for (const { key, bound } of [...AGENT_FIGURES, ...INJECTOR_FIGURES]) {
+      expect(key).to.match(/_(mib|ms|per_second)$/);
       expect(bound).to.be.a("number");
     }
   });
