@@ -18,7 +18,7 @@ const ENABLED = { "shimmy.io/inject": "enabled" };
 const CALLS_NGINX = { ...ENABLED, "shimmy.io/upstreams": "nginx:9001" };
 const IN_TIME_MS = 60_000;
 /** What does not change for so long has settled: controllers answer within a second. */
-const SETTLED_MS = 2000;
+const SETTLED_MS = 1500;
 const KINDS: readonly RolloutKind[] = ["Deployment", "StatefulSet", "DaemonSet"];
 
 interface Workload {
@@ -64,6 +64,7 @@ describe("rollouts of workloads that opted in", function () {
       webServer("nginx", { replicas: 2, annotations: ENABLED }),
       webService("nginx"),
       ...KINDS.map((kind) => plain(kind)),
+      ...KINDS.map((kind) => held(kind)),
     );
     await cluster.rolledOut("deployment/nginx");
     await apply(webClient("client", { annotations: CALLS_NGINX }));
@@ -82,9 +83,17 @@ describe("rollouts of workloads that opted in", function () {
     await cluster.apply(objects.map((each) => JSON.stringify(each)).join("\n---\n"));
   }
 
+  const heldName = (kind: RolloutKind): string => `held-${kind.toLowerCase()}`;
+
   /** A workload that does nothing, in its first release. */
   function plain(kind: RolloutKind): object {
     return workload(kind.toLowerCase(), { kind, container: { env: [RELEASE_1] } });
+  }
+
+  /** One that makes no new pods by itself; of a Deployment not yet, because it has to make the first. */
+  function held(kind: RolloutKind): object {
+    const spec = kind === "Deployment" ? {} : { updateStrategy: { type: "OnDelete" } };
+    return workload(heldName(kind), { kind, spec });
   }
 
   async function only(app: string): Promise<string> {
@@ -284,4 +293,43 @@ describe("rollouts of workloads that opted in", function () {
       expect(untouched.metadata.generation).to.equal(last.metadata.generation);
     });
   }
+
+  it("should tell of opt-ins that a pause or OnDelete holds back, until they are not", async function () {
+    const all = KINDS.map((kind) => `${kind.toLowerCase()}/${heldName(kind)}`);
+    const [paused = "", ...onDelete] = all;
+    const uncarried = async (): Promise<number> => {
+      const label = "app.kubernetes.io/component=master";
+      const [master = ""] = await cluster.pods(label, "shimmy-system");
+      const metrics = await cluster.metrics(master, "shimmy-system");
+      return metrics.sum("shimmy_master_uncarried_workloads");
+    };
+    expect(await uncarried()).to.equal(0);
+    await cluster.kubectl("rollout", "pause", paused);
+    await cluster.kubectl("annotate", ...all, "shimmy.io/inject=enabled");
+    await eventually("all to be counted", async () => (await uncarried()) === all.length);
+    const notes = await eventually("an event about each", async () => {
+      const what = ["--field-selector", "reason=NotCarried"];
+      const list = "jsonpath={range .items[*]}{.involvedObject.name}: {.message}{'\\n'}{end}";
+      const lines = (await cluster.kubectl("get", "events", ...what, "-o", list)).split("\n");
+      return lines.length === all.length ? lines.toSorted() : undefined;
+    });
+    expect(notes[0]).to.match(/^held-daemonset: .*OnDelete/);
+    expect(notes[1]).to.match(/^held-deployment: .*rollout resume/);
+    expect(notes[2]).to.match(/^held-statefulset: .*OnDelete/);
+
+    await cluster.kubectl("rollout", "resume", paused);
+    const pods = onDelete.map((what) => what.split("/")[1] ?? "").join(", ");
+    await cluster.kubectl("delete", "pods", "-l", `app in (${pods})`, "--wait=false");
+    await eventually("none to be left", async () => (await uncarried()) === 0, IN_TIME_MS);
+    await cluster.rolledOut(paused);
+    for (const kind of KINDS) {
+      const names = "jsonpath={.items[*].spec.initContainers[*].name}";
+      const pods = ["get", "pods", "-l", `app=${heldName(kind)}`, "-o", names];
+      await eventually(
+        `${kind}'s pods to be injected`,
+        async () => (await cluster.kubectl(...pods)) === "shimmy-sidecar",
+        IN_TIME_MS,
+      );
+    }
+  });
 });
