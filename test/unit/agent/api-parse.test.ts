@@ -11,6 +11,7 @@ import {
 } from "../../../agent/api.ts";
 import {
   MAX_ADDRESSES,
+  MAX_CHANNEL_LINKS,
   MAX_GRANTS,
   MAX_MESSAGE_BYTES,
   MAX_REPORTED_SESSIONS,
@@ -38,6 +39,21 @@ const identity = {
     () => "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255",
   ),
 };
+
+const PARAMETERS = {
+  kind: "lockfree",
+  blocks: 65_536,
+  blockBytes: 1_048_576,
+  readers: 1024,
+  timeToLiveMs: 86_400_000,
+  maxLoans: 64,
+} as const;
+const CHANNEL = {
+  ...PARAMETERS,
+  topic: `${LABEL}/${LABEL}.${LABEL}`,
+  id: "18446744073709551615",
+} as const;
+const LINK = { generation: 0xffff_ffff, number: 0xffff_ffff } as const;
 
 /** One of each type, as big as its schema lets it be. */
 const CLIENT_MESSAGES: ClientMessage[] = [
@@ -73,6 +89,39 @@ const CLIENT_MESSAGES: ClientMessage[] = [
     sessions: Array.from({ length: MAX_REPORTED_SESSIONS }, () => "s".repeat(24)),
   },
   { type: "sessionEnded", session: "s", reason: "peer_gone" },
+  {
+    type: "channelsHello",
+    version: 3,
+    pid: 1,
+    pod: { namespace: LABEL, name: `${LABEL}.${LABEL}` },
+  },
+  {
+    type: "attachChannel",
+    request: 0xffff_ffff,
+    topic: `${LABEL}/${LABEL}.${LABEL}`,
+    role: "subscriber",
+    start: "newest",
+    parameters: PARAMETERS,
+  },
+  {
+    type: "reattachChannel",
+    request: 0xffff_ffff,
+    attachment: "a".repeat(64),
+    role: "subscriber",
+    start: "newest",
+    channel: CHANNEL,
+    generation: 0xffff_ffff,
+    links: Array.from({ length: MAX_CHANNEL_LINKS }, () => LINK),
+  },
+  {
+    type: "lodgeRegions",
+    attachment: "a".repeat(64),
+    ...LINK,
+    regions: ["data", "producer", "consumer"],
+  },
+  { type: "generationFinished", attachment: "a", generation: 0xffff_ffff },
+  { type: "linkGone", attachment: "a", ...LINK },
+  { type: "detachChannel", attachment: "a" },
 ];
 
 const AGENT_MESSAGES: AgentMessage[] = [
@@ -113,6 +162,40 @@ const AGENT_MESSAGES: AgentMessage[] = [
   { type: "revoke", session: "s", grants: [...grants, ...grants] },
   { type: "sessionClosed", session: "s" },
   { type: "error", code: "SHIMMY_ERR_PROTOCOL", message: "m" },
+  {
+    type: "channelAttached",
+    request: 0xffff_ffff,
+    attachment: "a".repeat(64),
+    channel: CHANNEL,
+    state: "standby",
+    generation: 0xffff_ffff,
+  },
+  {
+    type: "channelRefused",
+    request: 1,
+    code: "SHIMMY_ERR_TOPIC_DENIED",
+    reason: "other_namespace",
+    message: "m".repeat(1024),
+  },
+  { type: "channelState", attachment: "a", state: "live", generation: 1 },
+  {
+    type: "channelRing",
+    attachment: "a".repeat(64),
+    ...LINK,
+    writer: identity,
+    isEnded: false,
+    start: "oldest",
+    regions: ["data", "producer", "consumer"],
+    previous: 0xffff_ffff,
+  },
+  { type: "channelPeer", attachment: "a", ...LINK, peer: identity, regions: ["consumer"] },
+  { type: "channelPeerGone", attachment: "a", ...LINK, isOver: true },
+  {
+    type: "channelDetached",
+    attachment: "a",
+    code: "SHIMMY_ERR_BAD_REGION",
+    message: "m".repeat(1024),
+  },
 ];
 
 const HELLO = CLIENT_MESSAGES[0] as ClientMessage;
@@ -168,6 +251,19 @@ describe("parseClientMessage()", function () {
       '{"type":"sessionEnded","session":"s","reason":"bored"}',
       /\/reason must be equal/,
     ],
+    [
+      "parameters out of bounds",
+      JSON.stringify({
+        type: "attachChannel",
+        request: 1,
+        topic: "t",
+        role: "producer",
+        start: "oldest",
+        parameters: { kind: "lock", blocks: 1 },
+      }),
+      /\/parameters\/blocks must be >= 2/,
+    ],
+    ["a path as topic", '{"type":"attachChannel","request":1,"topic":"a/../b"}', /./],
     ["nesting", `{"type":"watch","x":${"[".repeat(40)}${"]".repeat(40)}}`, /deeper than 8/],
     ["nesting with brackets in strings", `{"x":"]]]]]]]]","y":${"[".repeat(9)}`, /deeper than 8/],
   ];

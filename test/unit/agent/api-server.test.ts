@@ -9,6 +9,7 @@ import { text } from "node:stream/consumers";
 import { expect } from "chai";
 
 import { ApiServer, type ApiServerOptions } from "../../../agent/api-server.ts";
+import type { Change } from "../../../agent/channels/routes.ts";
 import { createAgentMetrics } from "../../../agent/metrics.ts";
 import { ShimmyError } from "../../../common/errors.ts";
 import { duplicateFd } from "../../../shm-core/lib/control-socket.ts";
@@ -150,6 +151,59 @@ describe("ApiServer", function () {
       expect(reply.headers.connection).to.equal("close");
     });
   }
+
+  describe("with something to change", function () {
+    const json = { "content-type": "application/json" };
+    let changes: Change[];
+
+    beforeEach(async function () {
+      changes = [];
+      await listen({
+        change: (change) => {
+          changes.push(change);
+          return Promise.resolve(
+            change.path === "/things" ? { status: 201, body: { made: true } } : undefined,
+          );
+        },
+      });
+    });
+
+    it("should pass JSON on, and answer with what came of it", async function () {
+      const reply = await ask("/things?force=true", { method: "POST", headers: json, body: "[1]" });
+      expect(reply).to.include({ status: 201, body: '{"made":true}' });
+      expect(changes).to.have.length(1);
+      expect(changes[0]).to.deep.include({ method: "POST", path: "/things", body: [1] });
+      expect(changes[0]?.query.get("force")).to.equal("true");
+      await ask("/things", { method: "DELETE" });
+      expect(changes[1]).to.deep.include({ method: "DELETE", body: undefined });
+    });
+
+    const refusedChanges: [
+      what: string,
+      options: NonNullable<Parameters<typeof ask>[1]>,
+      status: number,
+    ][] = [
+      ["another path", { method: "DELETE" }, 405],
+      ["PUT", { method: "PUT" }, 405],
+      [
+        "plain text",
+        { method: "POST", headers: { "content-type": "text/plain" }, body: "{}" },
+        400,
+      ],
+      ["what is no JSON", { method: "POST", headers: json, body: "{" }, 400],
+      ["a long body", { method: "POST", headers: json, body: " ".repeat(5000) }, 413],
+      [
+        "DELETE with a body",
+        { method: "DELETE", headers: { "content-length": 2 }, body: "{}" },
+        413,
+      ],
+    ];
+    for (const [what, options, status] of refusedChanges) {
+      it(`should answer ${status} to ${what}`, async function () {
+        expect((await ask("/nothing", options)).status).to.equal(status);
+      });
+    }
+  });
 
   it("should name the methods there are", async function () {
     await listen();

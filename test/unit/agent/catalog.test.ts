@@ -29,6 +29,9 @@ services:
   - { name: orders, ports: [{ name: http, port: 80, targetPort: 8080 }, { name: admin, port: 81 }], pods: [web-1, other/web-2] }
 connections: [{ from: other/web-2, to: orders }]
 deny: [{ from: web-1, to: default/orders }]
+topics:
+  - { name: jobs, kind: lock, blocks: 8, publishers: [web-1], subscribers: [other/web-2] }
+  - { name: prices, namespace: other, publishers: [web-2] }
 `;
 
 describe("parseCatalog()", function () {
@@ -82,6 +85,27 @@ describe("parseCatalog()", function () {
     expect([...deny]).to.deep.equal([ruleKey("default.web-1", "default/orders")]);
   });
 
+  it("should resolve roles in topics, each name in the topic's namespace", function () {
+    const { topics, pods } = parse(GOOD);
+    const [one, two] = [pods.get("default.web-1"), pods.get("u-2")];
+    if (one === undefined || two === undefined) throw new Error("no pods");
+    const jobs = { namespace: "default", name: "jobs" };
+    const prices = { namespace: "other", name: "prices" };
+    const free = { namespace: "other", name: "free" };
+    const say = (topic: typeof jobs): (string | undefined)[] =>
+      [one, two].flatMap((pod) => [
+        topics.check(pod, topic, "writer"),
+        topics.check(pod, topic, "reader"),
+        topics.checkOwner(pod, topic),
+      ]);
+    const other = "other_namespace";
+    expect(say(jobs)).to.deep.equal([undefined, "no_role", undefined, "no_role", undefined, other]);
+    expect(say(prices)).to.deep.equal(["no_role", other, other, undefined, undefined, undefined]);
+    expect(say(free)).to.deep.equal([other, other, other, undefined, undefined, undefined]);
+    expect(topics.declared(jobs)).to.include({ kind: "lock", blocks: 8, blockBytes: 4096 });
+    expect(topics.declared(prices)).to.equal(undefined);
+  });
+
   it("should accept a catalog of no pods", function () {
     expect(parse("pods: []").pods.size).to.equal(0);
   });
@@ -91,6 +115,31 @@ describe("parseCatalog()", function () {
     ["no pods", "node: x", 'catalog.yaml:1: "pods" is missing'],
     ["broken YAML", "pods: [", "catalog.yaml: "],
     ["a key twice", "pods: []\npods: []", "Map keys must be unique"],
+    [
+      "a topic twice",
+      "pods: []\ntopics: [{ name: t }, { name: t, namespace: default }]",
+      'topics[1].name: topic "default/t" is listed twice',
+    ],
+    [
+      "a topic's unknown pod",
+      "pods: []\ntopics: [{ name: t, publishers: [a] }]",
+      'topics[0].publishers[0]: no pod "default/a"',
+    ],
+    [
+      "parameters without a kind",
+      "pods: []\ntopics: [{ name: t, blocks: 8 }]",
+      'topics[0]: "kind" is missing',
+    ],
+    [
+      "parameters out of bounds",
+      "pods: []\ntopics: [{ name: t, kind: lock, blockBytes: 65 }]",
+      "topics[0].blockBytes: must be multiple of 64, got 65",
+    ],
+    [
+      "parameters that do not go together",
+      "pods: []\ntopics: [{ name: t, kind: lock, readers: 2 }]",
+      "topics[0]: readers and timeToLiveMs are for lockfree channels only",
+    ],
     [
       "an unknown key",
       "pods: []\nservces: []",

@@ -202,6 +202,72 @@ describe("Client", function () {
     });
   });
 
+  describe("channelsHello", function () {
+    const channelsHello = { type: "channelsHello", version: 3, pid: 42 } as const;
+
+    it("should make a process that attaches channels, and leave the sidecar alone", function () {
+      const [sidecar, one, other] = [connected("a"), connect("a"), connect("a")];
+      one.deliver(channelsHello);
+      other.deliver({ ...channelsHello, pod: { namespace: "default", name: "a" } });
+      expect(one.last).to.include({ type: "welcome", version: 3 });
+      expect(other.last).to.include({ type: "welcome" });
+      expect(sidecar.types).to.deep.equal([]);
+      expect(broker.memberCount).to.equal(1);
+      expect(channels.membersOf("default.a")).to.equal(2);
+      one.hangUp();
+      expect(channels.memberCount).to.equal(1);
+    });
+
+    const cutOff: [what: string, message: object, code: string][] = [
+      ["of an older version", { ...channelsHello, version: 2 }, "SHIMMY_ERR_VERSION_MISMATCH"],
+      [
+        "as another pod",
+        { ...channelsHello, pod: { namespace: "default", name: "b" } },
+        "SHIMMY_ERR_NOT_ATTESTED",
+      ],
+      ["never said", { type: "detachChannel", attachment: "x" }, "SHIMMY_ERR_PROTOCOL"],
+    ];
+    for (const [what, message, code] of cutOff) {
+      it(`should be cut off: ${what}`, function () {
+        const socket = connect("a");
+        socket.deliver(message as ClientMessage);
+        expectCutOff(socket, code);
+        expect(channels.memberCount).to.equal(0);
+      });
+    }
+
+    it("should be refused by an agent that speaks an older version", function () {
+      const socket = connect("a", { newestVersion: 2 });
+      socket.deliver(channelsHello);
+      expectCutOff(socket, "SHIMMY_ERR_VERSION_MISMATCH");
+    });
+
+    it("should not let a sidecar attach channels", function () {
+      const sidecar = connected("a");
+      sidecar.deliver({ type: "detachChannel", attachment: "x" });
+      expectCutOff(sidecar, "SHIMMY_ERR_PROTOCOL");
+    });
+
+    it("should not let such a process do what a sidecar does", function () {
+      const one = connect("a");
+      one.deliver(channelsHello);
+      one.sent.length = 0;
+      one.deliver({ type: "watch", services: [] });
+      expectCutOff(one, "SHIMMY_ERR_PROTOCOL");
+    });
+
+    it("should close descriptors that a message does not speak of", function () {
+      const one = connect("a");
+      one.deliver(channelsHello);
+      const regions = ["data", "producer"] as const;
+      const message = { type: "lodgeRegions", attachment: "x", generation: 1, regions } as const;
+      one.sent.length = 0;
+      one.deliver(message, [native.fd()]);
+      expectCutOff(one, "SHIMMY_ERR_PROTOCOL");
+      expect(native.open.size).to.equal(0);
+    });
+  });
+
   describe("watch", function () {
     it("should be answered with all, then with what changes only", function () {
       const socket = connected("a");

@@ -268,6 +268,24 @@ describe("openKubernetesCatalog()", function () {
       await settles("10.1.0.2 policy_denied", "guest");
     });
 
+    it("should grant roles in a topic as long as a SharedMemoryObject declares it", async function () {
+      const topic = { namespace: "shop", name: "prices" };
+      const says = (): string | undefined => {
+        const pod = source?.catalog.pods.get(uidOf("web"));
+        return pod === undefined ? "no pod" : source?.catalog.topics.check(pod, topic, "writer");
+      };
+      expect(says()).to.equal("not_declared");
+      const role = { containers: ["app"] };
+      server.put(RESOURCES.sharedMemoryObjects, {
+        metadata: topic,
+        spec: { type: "Stream", publishers: role, subscribers: role },
+      });
+      await eventually("the role", () => says() === undefined);
+      expect(source?.catalog.topics.declared(topic)).to.include({ kind: "lock" });
+      server.delete(RESOURCES.sharedMemoryObjects, "prices", "shop");
+      await eventually("the end of it", () => says() === "not_declared");
+    });
+
     it("should follow NetworkPolicies, and take back what was granted", async function () {
       expect(held()).to.equal(1);
       const spec = { podSelector: {}, policyTypes: ["Ingress"] };
