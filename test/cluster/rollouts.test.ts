@@ -300,7 +300,7 @@ describe("rollouts of workloads that opted in", function () {
     const uncarried = async (): Promise<number> => {
       const label = "app.kubernetes.io/component=master";
       const [master = ""] = await cluster.pods(label, "shimmy-system");
-      const metrics = await cluster.metrics(master, "shimmy-system");
+      const metrics = await cluster.scrape(await cluster.addressOf(master, "shimmy-system"));
       return metrics.sum("shimmy_master_uncarried_workloads");
     };
     expect(await uncarried()).to.equal(0);

@@ -102,13 +102,31 @@ export class Cluster {
     return this.kubectl("exec", pod, "-c", container, "--", ...command);
   }
 
-  /** Scrapes the sidecar of a pod, or one of Shimmy's own parts. */
-  async metrics(pod: string, namespace = "default"): Promise<PodMetrics> {
-    const what = ["-n", namespace, "get", "pod", pod];
-    const ip = await this.kubectl(...what, "-o", "jsonpath={.status.podIP}");
+  /** Scrapes the sidecar of a pod. */
+  async metrics(pod: string): Promise<PodMetrics> {
+    return this.scrape(await this.addressOf(pod));
+  }
+
+  /** Address of a pod. */
+  async addressOf(pod: string, namespace = "default"): Promise<string> {
+    return this.kubectl("-n", namespace, "get", "pod", pod, "-o", "jsonpath={.status.podIP}");
+  }
+
+  /** Scrapes the sidecar, agent or master at an address, without the API server. */
+  async scrape(address: string): Promise<PodMetrics> {
     return new PodMetrics(
-      await this.#lab(["in.sh", "cp", "curl", "-sf", `http://${ip}:14790/metrics`]),
+      await this.#lab(["in.sh", "cp", "curl", "-sf", `http://${address}:14790/metrics`]),
     );
+  }
+
+  /** Makes a fault or mends it, see test/cluster/lab/fault.sh. */
+  async fault(...words: readonly string[]): Promise<void> {
+    await this.#lab(["fault.sh", ...words]);
+  }
+
+  /** Runs a command among a node's processes, mounts and interfaces. */
+  async onNode(node: string, ...command: readonly string[]): Promise<string> {
+    return (await this.#lab(["on.sh", node, ...command])).trimEnd();
   }
 
   /** Packets that a pod has sent over the network. */
@@ -185,7 +203,7 @@ interface Pod {
   readonly status: { readonly phase: string };
 }
 
-/** One scrape of a sidecar or another part. */
+/** One scrape of a sidecar, agent or master. */
 export class PodMetrics {
   readonly #samples: readonly Sample[];
 
