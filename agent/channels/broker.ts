@@ -163,6 +163,7 @@ export class ChannelBroker {
     const channel = this.table.get(topicKey(topic));
     this.#requireUnused(channel, isForced);
     if (channel === undefined) await this.#requireRecord(topic);
+    this.#records.discard(topic);
     await this.#deps.registry.remove(topic);
     // Somebody may have attached it meanwhile.
     this.#requireUnused(channel, isForced);
@@ -330,10 +331,13 @@ export class ChannelBroker {
   }
 
   #collect(channel: Channel): void {
-    const { rings, topic, origin } = channel;
-    this.#deps.log.info({ topic: channel.key, rings: rings.length }, "channel collected");
-    this.table.remove(channel);
-    // What was asked for stays on record until it is deleted.
+    const { rings, topic, origin, maker } = channel;
+    // What somebody asked for is there, and counts for who asked, until it is deleted.
+    const isKept = origin === "request" && maker !== undefined;
+    if (isKept && rings.length === 0) return;
+    this.#deps.log.info({ topic: channel.key, rings: rings.length, isKept }, "channel collected");
+    if (isKept) channel.close();
+    else this.table.remove(channel);
     if (origin === "attachment") this.#records.forget(topic);
     else this.#records.cleared(topic);
   }

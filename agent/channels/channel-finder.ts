@@ -31,6 +31,8 @@ export interface Wanted {
   readonly origin: ChannelOrigin;
 }
 
+/** Who makes channels on the node-wide socket; no pod has this UID. */
+const OPERATOR = "";
 /** Registry look-ups that one pod may have waiting. */
 const MAX_WAITING_PER_POD = 16;
 /** 2026-01-01: generations and numbers are seconds since then, at first. */
@@ -117,7 +119,9 @@ export class ChannelFinder {
     const asked = { topic, id: newChannelId(), parameters };
     const record = await registry.create(asked);
     const isOurs = record.id === asked.id;
-    return this.adopt(record, isOurs ? origin : "request", isOurs ? pod?.uid : undefined);
+    return isOurs
+      ? this.adopt(record, origin, pod?.uid ?? OPERATOR)
+      : this.adopt(record, "request");
   }
 
   /** I1: what a record says otherwise is overwritten. */

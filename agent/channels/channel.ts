@@ -107,7 +107,7 @@ const isWriter = ({ role }: Attachment): boolean => ROLES[role].side === "writer
 export class Channel {
   readonly record: ChannelRecord;
   readonly origin: ChannelOrigin;
-  /** UID of the pod whose quota it counts for; none for what an operator or a declaration made. */
+  /** UID of the pod whose quota it counts for; empty for an operator; none of what nobody made here. */
   readonly maker: string | undefined;
   /** Rings, oldest first. */
   readonly rings: Ring[] = [];

@@ -48,55 +48,29 @@ export class Lodger {
     message: LodgeRegionsMessage,
     fds: Fd[],
   ): Promise<void> {
-    const left = new Set(fds);
+    let left: readonly Fd[] = fds;
     try {
       requireKinds(attachment, message);
       const regions = await this.#inspectInTurn(channel, attachment.member, message.regions, fds);
       if (!this.#deps.isMember(attachment.member)) return;
       if (!channel.attachments.includes(attachment)) return;
       this.#requireRoom(attachment.pod.uid, regions);
-      const isTaken =
-        ROLES[attachment.role].side === "writer"
-          ? this.#lodgeRing(channel, attachment, message, regions)
-          : this.#lodgeLink(channel, attachment, message, regions);
-      if (isTaken) left.clear();
+      if (ROLES[attachment.role].side === "writer") {
+        lodgeRing(channel, attachment, message, regions);
+        left = [];
+        return;
+      }
+      const found = linkOf(channel, attachment, message);
+      if (found === undefined) return;
+      const { ring, link } = found;
+      const isNew = link.state === "offered";
+      link.region?.fd.close();
+      [link.region] = regions;
+      left = [];
+      if (isNew) this.#deps.join(channel, ring, link);
     } finally {
       for (const fd of left) this.#deps.native.discard(fd);
     }
-  }
-
-  #lodgeRing(
-    channel: Channel,
-    writer: Attachment,
-    { generation }: LodgeRegionsMessage,
-    regions: readonly LodgedRegion[],
-  ): boolean {
-    const ring = channel.ringOf(writer);
-    if (ring?.generation !== generation) {
-      throw misuse(`generation ${generation} is not this writer's`);
-    }
-    // Kept while the writer was away; these are the same files again.
-    for (const { fd } of ring.regions) fd.close();
-    ring.regions = regions;
-    return true;
-  }
-
-  #lodgeLink(
-    channel: Channel,
-    reader: Attachment,
-    { generation, number }: LodgeRegionsMessage,
-    [region]: readonly LodgedRegion[],
-  ): boolean {
-    if (number === undefined) throw misuse("a reader lodges its region for a link");
-    const ring = channel.ring(generation);
-    const link = ring?.links.get(number);
-    if (ring === undefined || link?.reader !== reader) return false;
-    const isNew = link.state === "offered";
-    if (isNew && link.region !== undefined) throw misuse("lodged twice");
-    link.region?.fd.close();
-    link.region = region;
-    if (isNew) this.#deps.join(channel, ring, link);
-    return true;
   }
 
   /** One look at a time for each process: what hangs, hangs for who sent it. */
@@ -138,6 +112,33 @@ export class Lodger {
       throw limit(`pod ${pod} has ${quotas.channelRegionsPerPod} regions`);
     }
   }
+}
+
+function lodgeRing(
+  channel: Channel,
+  writer: Attachment,
+  { generation }: LodgeRegionsMessage,
+  regions: readonly LodgedRegion[],
+): void {
+  const ring = channel.ringOf(writer);
+  if (ring?.generation !== generation) {
+    throw misuse(`generation ${generation} is not this writer's`);
+  }
+  // Kept while the writer was away; these are the same files again.
+  for (const { fd } of ring.regions) fd.close();
+  ring.regions = regions;
+}
+
+/** The link that a reader lodges for; nothing when that is gone by now. */
+function linkOf(
+  channel: Channel,
+  reader: Attachment,
+  { generation, number }: LodgeRegionsMessage,
+): { readonly ring: Ring; readonly link: Link } | undefined {
+  if (number === undefined) throw misuse("a reader lodges its region for a link");
+  const ring = channel.ring(generation);
+  const link = ring?.links.get(number);
+  return ring === undefined || link?.reader !== reader ? undefined : { ring, link };
 }
 
 function requireKinds({ role }: Attachment, { regions }: LodgeRegionsMessage): void {

@@ -62,15 +62,21 @@ export class RecordKeeper {
     }
   }
 
+  /** What was to be written of a topic is not. */
+  discard(topic: Topic): void {
+    this.#dirty.delete(topicKey(topic));
+    this.#failed.delete(topicKey(topic));
+  }
+
   /** Removes the record of a topic. */
   forget(topic: Topic): void {
-    this.#dirty.delete(topicKey(topic));
+    this.discard(topic);
     this.#run(topic, () => this.#deps.registry.remove(topic));
   }
 
   /** The record stays, and nothing is held of the channel here. */
   cleared(topic: Topic): void {
-    this.#dirty.delete(topicKey(topic));
+    this.discard(topic);
     this.#run(topic, () => this.#deps.registry.putRegions(topic, { regions: [], waitWords: [] }));
   }
 

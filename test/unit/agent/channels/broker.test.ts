@@ -323,6 +323,21 @@ describe("ChannelBroker", function () {
       expect(test.broker.table.attachmentCount).to.equal(1);
     });
 
+    it("should end an attachment when there is no doorbell to be had", async function () {
+      const [a, b] = [test.process("default.a"), test.process("default.b")];
+      const producer = await a.attached("jobs", "producer", { parameters: LOCK });
+      await a.lodgeRing(producer, producer.generation ?? 0);
+      const consumer = await b.attached("jobs", "consumer");
+      test.native.isExhausted = true;
+      await b.lodgeLink(consumer);
+      expect(b.last("channelDetached")).to.include({ code: "SHIMMY_ERR_LIMIT" });
+      test.native.isExhausted = false;
+      const c = test.process("default.c");
+      const next = await c.attached("jobs", "consumer");
+      await c.lodgeLink(next);
+      expect(c.all("channelPeer")).to.have.length(1);
+    });
+
     it("should end an attachment beyond the pod's bytes", async function () {
       test = new ChannelTest({ quotas: { ...DEFAULT_QUOTAS, channelBytesPerPod: DATA_BYTES } });
       const a = test.process("default.a");
@@ -398,6 +413,17 @@ topics:
       expect(await a.attach("jobs", "producer")).to.include({ code: "SHIMMY_ERR_NOT_FOUND" });
     });
 
+    it("should not put the record back that it removed", async function () {
+      const a = test.process("default.a");
+      await a.attached("jobs", "producer", { parameters: LOCK });
+      await test.broker.delete(TOPIC, true);
+      test.clock.advance(1000);
+      await settle();
+      expect(await test.process("default.b").attach("jobs", "consumer")).to.include({
+        code: "SHIMMY_ERR_NOT_FOUND",
+      });
+    });
+
     it("should not find what is not there", async function () {
       const refusal = await test.broker.delete(TOPIC, true).catch((err: unknown) => err);
       expect(refusal).to.include({ code: "SHIMMY_ERR_NOT_FOUND" });
@@ -423,6 +449,29 @@ topics:
       test.broker.sweep();
       expect(test.broker.table.size).to.equal(0);
       expect(test.native.open.size).to.equal(0);
+    });
+
+    it("should keep a channel that was asked for, without what nobody read", async function () {
+      const topic = { namespace: "default", name: "jobs" };
+      const pod = test.catalog.pods.get("default.a");
+      const channel = await test.broker.finder.find({
+        topic,
+        pod,
+        request: LOCK,
+        origin: "request",
+      });
+      const a = test.process("default.a");
+      const attached = await a.attached("jobs", "producer");
+      await a.lodgeRing(attached, attached.generation ?? 0);
+      test.broker.leave(a);
+      for (const wait of [0, 60_000, 60_000]) {
+        test.clock.advance(wait);
+        test.broker.sweep();
+      }
+      expect(test.native.open.size).to.equal(0);
+      expect(test.broker.table.get("default/jobs")).to.equal(channel);
+      expect(test.broker.table.usageOf("default.a").channels).to.equal(1);
+      await test.process("default.b").attached("jobs", "consumer");
     });
   });
 });
