@@ -315,12 +315,18 @@ export class ChannelBroker {
     this.#changed(channel);
   }
 
-  /** A reader has read a ring to its end. */
+  /**
+   * A reader has read a ring to its end. Where its writer is here all the same, the reader saw the
+   * doorbell hang up before we see the end of the connection, or for another reason: it is offered the
+   * ring again, so that nothing written from now on is lost.
+   */
   #finish(channel: Channel, reader: Attachment, generation: number): void {
     const mine = channel.linksOf(reader).find(({ ring }) => ring.generation === generation);
     if (mine === undefined) return;
-    reader.finished.add(generation);
-    if (channel.isLockBased) mine.ring.isFinished = true;
+    if (mine.ring.writer === undefined) {
+      reader.finished.add(generation);
+      mine.ring.isFinished = channel.isLockBased;
+    }
     this.#introducer.unlink(channel, mine.ring, mine.link, reader);
   }
 

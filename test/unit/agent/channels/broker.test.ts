@@ -181,6 +181,26 @@ describe("ChannelBroker", function () {
       expect(test.native.open.size).to.equal(3);
     });
 
+    it("should not take a ring for finished while its writer is there", async function () {
+      const [a, b] = [test.process("default.a"), test.process("default.b")];
+      const producer = await a.attached("jobs", "producer", { parameters: LOCK });
+      await a.lodgeRing(producer, producer.generation ?? 0);
+      const consumer = await b.attached("jobs", "consumer");
+      const { generation } = await b.lodgeLink(consumer);
+      const finished = {
+        type: "generationFinished",
+        attachment: consumer.attachment,
+        generation,
+      } as const;
+      await b.say(finished);
+      const again = await b.lodgeLink(consumer);
+      expect(again).to.include({ generation, isEnded: false });
+      test.broker.leave(a);
+      await b.say(finished);
+      expect(test.broker.table.get("default/jobs")?.rings).to.deep.equal([]);
+      expect(b.all("channelRing")).to.have.length(2);
+    });
+
     it("should hand a consumer's metadata to the one after it", async function () {
       const [a, b, c] = [
         test.process("default.a"),
