@@ -248,7 +248,8 @@ export class ChannelBroker {
     if (this.#deps.claims.verify(attachment, { pod: pod.uid, role, channel: info })) {
       const declared = this.#catalog.topics.declared(topic);
       const isDeclared = declared !== undefined && haveSameParameters(declared, record.parameters);
-      if (declared === undefined || isDeclared) {
+      const hasId = (this.#catalog.topics.idOf(topic) ?? record.id) === record.id;
+      if (declared === undefined || (isDeclared && hasId)) {
         return this.finder.adopt(record, isDeclared ? "declaration" : "request");
       }
     }
@@ -350,11 +351,14 @@ export class ChannelBroker {
 
   /** A declaration that says otherwise by now makes another channel. */
   #followDeclaration(channel: Channel): void {
-    const declared = this.#catalog.topics.declared(channel.topic);
-    if (declared === undefined || haveSameParameters(declared, channel.record.parameters)) return;
+    const { topic, record } = channel;
+    const declared = this.#catalog.topics.declared(topic);
+    if (declared === undefined) return;
+    const isSame = (this.#catalog.topics.idOf(topic) ?? record.id) === record.id;
+    if (isSame && haveSameParameters(declared, record.parameters)) return;
     this.#expelAll(channel, "the topic is declared with other parameters");
     this.table.remove(channel);
-    this.#records.forget(channel.topic);
+    this.#records.forget(topic);
   }
 
   #expelAll(channel: Channel, message: string): void {

@@ -127,12 +127,14 @@ export class ChannelFinder {
   /** I1: what a record says otherwise is overwritten. */
   async #declare(topic: Topic, parameters: ChannelParameters): Promise<ChannelRecord> {
     const { registry, log } = this.#deps;
-    const asked = { topic, id: newChannelId(), parameters };
+    const id = this.#deps.catalog().topics.idOf(topic);
+    const asked = { topic, id: id ?? newChannelId(), parameters };
     const found = await registry.create(asked).catch((err: unknown) => {
       if (err instanceof ShimmyError && err.code === "SHIMMY_ERR_REGISTRY_RECORD") return undefined;
       throw err;
     });
-    if (found !== undefined && haveSameParameters(found.parameters, parameters)) return found;
+    const isRight = found !== undefined && (id ?? found.id) === found.id;
+    if (isRight && haveSameParameters(found.parameters, parameters)) return found;
     log.warn({ topic: topicKey(topic) }, "record is not as declared, and replaced");
     await registry.put(asked);
     return asked;

@@ -14,6 +14,8 @@ export interface TopicRules {
   checkOwner(pod: CatalogPod, topic: Topic): TopicReason | undefined;
   /** What the topic's channel is to be made with; `undefined` when that is left to who makes it. */
   declared(topic: Topic): ChannelParameters | undefined;
+  /** The id of a declared topic's channel; `undefined` when it is left to who makes it. */
+  idOf(topic: Topic): string | undefined;
 }
 
 /** An entry of `topics` in a catalog file, its pods by UID. */
@@ -49,6 +51,10 @@ export class FileTopicRules implements TopicRules {
     if (pod.namespace !== topic.namespace) return "other_namespace";
     const roles = [this.check(pod, topic, "writer"), this.check(pod, topic, "reader")];
     return roles.includes(undefined) ? undefined : "no_role";
+  }
+
+  idOf(): undefined {
+    return undefined;
   }
 
   declared(topic: Topic): ChannelParameters | undefined {

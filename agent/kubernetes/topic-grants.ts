@@ -1,5 +1,7 @@
 // Who may write and read topics in a cluster: what SharedMemoryObjects of the topic's own namespace
 // say, and nothing else. A topic has the name of its object.
+import { createHash } from "node:crypto";
+
 import { ShimmyError } from "../../common/errors.ts";
 import { matchesSelector } from "../../common/kubernetes/objects.ts";
 import type {
@@ -16,6 +18,8 @@ import type { LocalPod } from "./local-pod.ts";
 /** The channel of one object. */
 export interface ObjectChannel {
   readonly topic: Topic;
+  /** Made of the object and the parameters, so that an agent that keeps nothing finds it again. */
+  readonly id: string;
   readonly parameters: ChannelParameters;
   readonly writers: ChannelRoleSpec;
   readonly readers: ChannelRoleSpec;
@@ -28,20 +32,16 @@ export interface ObjectChannel {
  * @throws {@link ShimmyError} `SHIMMY_ERR_KUBERNETES_API` when no channel can be made of it.
  */
 export function takeChannel({ metadata, spec }: SharedMemoryObject): ObjectChannel | undefined {
-  const { type, publishers, subscribers, capacity = {}, readers, timeToLiveMilliseconds } = spec;
-  if (type === undefined || publishers === undefined || subscribers === undefined) return undefined;
-  const forReaders =
-    type === "Stream"
-      ? { kind: "lock" }
-      : {
-          kind: "lockfree",
-          ...(readers === undefined ? {} : { readers }),
-          ...(timeToLiveMilliseconds === undefined ? {} : { timeToLiveMs: timeToLiveMilliseconds }),
-        };
+  const { publishers, subscribers } = spec;
+  if (spec.type === undefined || publishers === undefined || subscribers === undefined) {
+    return undefined;
+  }
   try {
+    const parameters = resolveParameters(requestOf(spec));
     return {
       topic: { namespace: metadata.namespace ?? "", name: metadata.name },
-      parameters: resolveParameters({ ...capacity, ...forReaders }),
+      id: channelIdOf(metadata.uid ?? "", parameters),
+      parameters,
       writers: publishers,
       readers: subscribers,
     };
@@ -50,6 +50,15 @@ export function takeChannel({ metadata, spec }: SharedMemoryObject): ObjectChann
       cause: err,
     });
   }
+}
+
+function requestOf(spec: SharedMemoryObject["spec"]): object {
+  const { type, capacity = {}, readers, timeToLiveMilliseconds: timeToLiveMs } = spec;
+  if (type === "Stream") return { ...capacity, kind: "lock" };
+  const given = Object.entries({ readers, timeToLiveMs }).filter(
+    ([, value]) => value !== undefined,
+  );
+  return { ...capacity, kind: "lockfree", ...Object.fromEntries(given) };
 }
 
 /** What {@link KubernetesTopicRules} are made of. */
@@ -90,9 +99,20 @@ export class KubernetesTopicRules implements TopicRules {
     return writer === undefined ? undefined : this.check(pod, topic, "reader");
   }
 
+  idOf(topic: Topic): string | undefined {
+    return this.#channels.get(topicKey(topic))?.id;
+  }
+
   declared(topic: Topic): ChannelParameters | undefined {
     return this.#channels.get(topicKey(topic))?.parameters;
   }
+}
+
+/** From 1 to 2^64 - 1; the same for the same object and parameters. */
+function channelIdOf(uid: string, parameters: ChannelParameters): string {
+  const text = JSON.stringify([uid, Object.entries(parameters).sort()]);
+  const id = createHash("sha256").update(text).digest().readBigUInt64LE();
+  return String(id === 0n ? 1n : id);
 }
 
 /** A role that says nobody in particular is nobody's. */

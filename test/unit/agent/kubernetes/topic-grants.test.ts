@@ -90,6 +90,16 @@ describe("KubernetesTopicRules", function () {
     });
   });
 
+  it("should give a channel the same id as long as object and sizes are the same", function () {
+    const idOf = (spec: object, metadata?: object): string | undefined =>
+      rules(object({ type: "Stream", ...ROLES, ...spec }, metadata)).idOf(TOPIC);
+    const id = idOf({});
+    expect(id).to.match(/^[1-9]\d{0,19}$/);
+    expect(idOf({ capacity: { blocks: 64 } })).to.equal(id);
+    expect(idOf({ capacity: { blocks: 65 } })).to.not.equal(id);
+    expect(idOf({}, { uid: "another" })).to.not.equal(id);
+  });
+
   it("should not count an object that is being deleted", function () {
     const going = object(
       { type: "Stream", ...ROLES },
