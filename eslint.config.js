@@ -4,7 +4,7 @@ import tsdoc from "eslint-plugin-tsdoc";
 import tseslint from "typescript-eslint";
 
 export default defineConfig(
-  globalIgnores(["build/", "dist/", "coverage/", ".cache/"]),
+  globalIgnores(["build/", "dist/", "coverage/", "release/", ".cache/"]),
   { linterOptions: { reportUnusedDisableDirectives: "error" } },
   js.configs.recommended,
   {

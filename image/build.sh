@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds the image without a registry and without a daemon: build.sh ARCHIVE [NAME:TAG]
+# Builds the image without a registry and without a daemon: build.sh ARCHIVE [NAME:TAG [ROOT]]
 # The archive is what `docker load`, `podman load` and `ctr images import` read. The same files give
-# the same archive.
+# the same archive. ROOT is a directory that is to keep what is in the image.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 archive=$(realpath -m "${1:?where to}")
@@ -9,9 +9,10 @@ name=${2:-shimmy:$(sed -n 's/^  "version": "\(.*\)",$/\1/p' package.json)}
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-bash image/stage.sh "$work/root"
+root=$(realpath -m "${3:-$work/root}")
+bash image/stage.sh "$root"
 layer() { # layer FILE
-  tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --format=gnu -C "$work/root" -cf "$1" .
+  tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --format=gnu -C "$root" -cf "$1" .
 }
 mkdir "$work/image"
 layer "$work/layer.tar"

@@ -49,6 +49,7 @@ root:x:0:
 shimmy:x:65532:
 GROUP
 echo 'hosts: files dns' >"$target/etc/nsswitch.conf"
+node_modules/.bin/node scripts/release/image-sbom.ts "$target"
 find "$target" -type d -exec chmod 755 {} +
 find "$target" -type f -exec chmod u=rwX,go=rX {} +
 chmod 1777 "$target/tmp"

@@ -31,7 +31,7 @@ function instruction(name: string): string {
 describe("the image", function () {
   it("should be filled by one script, with Containerfile and without", function () {
     expect(containerfile).to.include("bash image/stage.sh /image\n");
-    expect(script).to.include('bash image/stage.sh "$work/root"\n');
+    expect(script).to.include('bash image/stage.sh "$root"\n');
     // Nothing is copied besides.
     expect(instruction("COPY")).to.equal("--from=build /image /");
   });
