@@ -36,6 +36,8 @@ export interface CatalogDeps {
   readonly metrics: AgentMetrics;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Roles that processes of this node have in channels. */
+  readonly attached: () => number;
   /** Called with each new catalog, from {@link CatalogSource.watch} on. */
   readonly onChange: (catalog: Catalog) => void;
 }
@@ -149,6 +151,7 @@ async function start(options: AgentOptions, cleanup: Cleanup): Promise<RunningAg
     metrics,
     clock,
     log,
+    attached: () => channels.table.attachmentCount,
     onChange: (catalog) => {
       broker.setCatalog(catalog);
       channels.setCatalog(catalog);

@@ -6,7 +6,7 @@ import type { FoundObject } from "./world.ts";
 export const CONDITION_REASONS = {
   Accepted: ["Valid", "Invalid"],
   Attached: ["Attached", "NoPods", "NodeFull", "NodeUnknown"],
-  Supported: ["Supported", "ChannelsUnavailable"],
+  Supported: ["Supported", "DuplexUnavailable", "OtherNodes"],
   Ready: ["Ready"],
 } as const;
 
@@ -50,17 +50,28 @@ function accepted({ problem }: FoundObject): Verdict {
 
 function channelVerdicts({ spec }: FoundObject, outcome: Outcome): Verdict[] {
   if (spec === undefined) return [];
-  if (spec.type !== undefined) return [CHANNELS_UNAVAILABLE, attached(outcome)];
+  if (spec.type !== undefined) return [supported(spec.duplex === true, outcome), attached(outcome)];
   const message = "connections are supported";
   return [{ type: "Supported", holds: true, reason: "Supported", message }];
 }
 
-const CHANNELS_UNAVAILABLE: Verdict = {
-  type: "Supported",
-  holds: false,
-  reason: "ChannelsUnavailable",
-  message: "this version of Shimmy has no channels yet; connections have effect",
-};
+function supported(isDuplex: boolean, { nodes }: Outcome): Verdict {
+  const verdict = (reason: Verdict["reason"], message: string): Verdict => ({
+    type: "Supported",
+    holds: reason === "Supported",
+    reason,
+    message,
+  });
+  if (isDuplex) {
+    const message = "records flow from publishers to subscribers only; duplex is not there yet";
+    return verdict("DuplexUnavailable", message);
+  }
+  if (nodes > 1) {
+    const message = `a channel does not reach other nodes yet: its pods run on ${nodes} nodes, and meet on each`;
+    return verdict("OtherNodes", message);
+  }
+  return verdict("Supported", "the channel is made when it is attached first");
+}
 
 function attached({ publishers, subscribers, nodes, left, astray }: Outcome): Verdict {
   const verdict = (reason: Verdict["reason"], message: string): Verdict => ({

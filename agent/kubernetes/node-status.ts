@@ -17,7 +17,7 @@ import type { AgentMetrics } from "../metrics.ts";
 /** Reasons of conditions; docs/reference/shimmy-node.md has a row for each. */
 export const NODE_CONDITION_REASONS = {
   Ready: ["Ready", "CatalogUnknown"],
-  Supported: ["Supported", "ChannelsUnavailable"],
+  Supported: ["Supported"],
 } as const;
 
 /** Options for {@link NodeStatus}. */
@@ -26,6 +26,8 @@ export interface NodeStatusOptions {
   readonly nodeName: string;
   /** Why the agent cannot do its work; `undefined` when it can. */
   readonly problem: () => string | undefined;
+  /** Roles that processes of this node have in channels. @defaultValue none */
+  readonly attached?: () => number;
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: AgentMetrics;
@@ -35,7 +37,6 @@ export interface NodeStatusOptions {
 /** The object, with no more than is looked at. */
 interface KeptNode {
   readonly generation: number;
-  readonly attachments: number;
   readonly status: NonNullable<ShimmyNode["status"]>;
 }
 
@@ -82,7 +83,9 @@ export class NodeStatus {
   refresh(): void {
     const found = this.#watch.items.get(this.#options.nodeName);
     if (found === undefined || this.#writing !== undefined) return;
-    const status = wantedStatus(found, this.#options.problem(), new Date());
+    const { problem, attached = () => 0 } = this.#options;
+    const now = { problem: problem(), attached: attached(), date: new Date() };
+    const status = wantedStatus(found, now);
     if (isDeepStrictEqual(status, found.status)) return;
     this.#writing = this.#write(status).finally(() => {
       this.#writing = undefined;
@@ -118,15 +121,14 @@ function takeNode(object: KubernetesObject): KeptNode {
   if (checked.problem !== undefined) {
     throw new ShimmyError("SHIMMY_ERR_KUBERNETES_API", checked.problem);
   }
-  const { metadata, spec = {}, status = {} } = checked.object;
+  const { metadata, status = {} } = checked.object;
   const { generation = 0 } = metadata;
-  return { generation, attachments: spec.attachments?.length ?? 0, status };
+  return { generation, status };
 }
 
 function wantedStatus(
-  { generation, attachments, status }: KeptNode,
-  problem: string | undefined,
-  now: Date,
+  { generation, status }: KeptNode,
+  { problem, attached, date }: { problem: string | undefined; attached: number; date: Date },
 ): KeptNode["status"] {
   const condition = (
     type: keyof typeof NODE_CONDITION_REASONS,
@@ -140,17 +142,17 @@ function wantedStatus(
       status: state,
       reason,
       message,
-      lastTransitionTime: before?.status === state ? before.lastTransitionTime : secondsOf(now),
+      lastTransitionTime: before?.status === state ? before.lastTransitionTime : secondsOf(date),
       observedGeneration: generation,
     };
   };
   return {
     observedGeneration: generation,
     agentVersion: VERSION,
-    attached: 0,
+    attached,
     conditions: [
       condition("Ready", problem === undefined, ready(problem)),
-      condition("Supported", attachments === 0, supported(attachments)),
+      condition("Supported", true, SUPPORTED),
     ],
   };
 }
@@ -161,12 +163,10 @@ function ready(problem: string | undefined): { reason: string; message: string }
   return { reason: bad, message: problem.slice(0, 1000) };
 }
 
-function supported(attachments: number): { reason: string; message: string } {
-  const [good, bad] = NODE_CONDITION_REASONS.Supported;
-  if (attachments === 0) return { reason: good, message: "nothing is to be attached" };
-  const message = `${attachments} attachments are not made: this version has no channels yet`;
-  return { reason: bad, message };
-}
+const SUPPORTED = {
+  reason: NODE_CONDITION_REASONS.Supported[0],
+  message: "channels are attached by the programs that want them",
+};
 
 /** Time of the API: whole seconds. */
 function secondsOf(date: Date): string {

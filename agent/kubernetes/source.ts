@@ -42,6 +42,8 @@ export interface KubernetesCatalogOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: AgentMetrics;
+  /** Roles that processes of this node have in channels. @defaultValue none */
+  readonly attached?: () => number;
   /** Called with each new catalog, from {@link CatalogSource.watch} on. */
   readonly onChange: (catalog: Catalog) => void;
   readonly limits?: Partial<ListWatchLimits>;

@@ -140,6 +140,13 @@ describe("channels between pods of a cluster", function () {
     const { peer } = await printed(reader, "channelPeer");
     expect(peer).to.include({ name: feed, namespace: "default", node: "n1" });
     for (const pod of [feed, reader]) await printed(pod, "bell");
+    await cluster.kubectl("wait", "--for=condition=Ready", "smo/jobs", "--timeout=30s");
+    await cluster.kubectl(
+      "wait",
+      "--for=jsonpath={.status.attached}=2",
+      "shimmynode/n1",
+      "--timeout=30s",
+    );
   });
 
   it("should refuse pods without a role, of other namespaces, and topics of no object", async function () {

@@ -51,11 +51,23 @@ describe("makePlan()", function () {
       nodes: 2,
     });
     expect(conditions(made)).to.deep.equal([
-      "Ready=False ChannelsUnavailable",
+      "Ready=False OtherNodes",
       "Accepted=True Valid",
-      "Supported=False ChannelsUnavailable",
+      "Supported=False OtherNodes",
       "Attached=True Attached",
     ]);
+  });
+
+  it("should be ready on one node, in one direction", function () {
+    const near = pod({ name: "trader-1", labels: { app: "trader" } });
+    expect(conditions(plan([object("prices", CHANNEL)], [feed, near]))).to.deep.equal([
+      "Ready=True Ready",
+      "Accepted=True Valid",
+      "Supported=True Supported",
+      "Attached=True Attached",
+    ]);
+    const both = plan([object("prices", { ...CHANNEL, duplex: true })], [feed, near]);
+    expect(conditions(both)).to.include("Ready=False DuplexUnavailable");
   });
 
   it("should name objects and pods by their uids", function () {
