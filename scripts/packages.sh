@@ -42,6 +42,9 @@ test_packages=(
   'containernetworking-plugins:/usr/lib/cni/bridge'
   iptables:iptables
   busybox-static:busybox
+  qemu-system-x86:qemu-system-x86_64
+  cpio:cpio
+  kmod:depmod
   procps:ps
 )
 # Of the tier that only `npm run test:long` has.

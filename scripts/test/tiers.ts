@@ -152,6 +152,21 @@ export const TIERS: readonly Tier[] = [
     steps: [build("release", "shimmy_addon", "shimmy_netns_helper"), buildDist, mocha("cluster")],
   },
   {
+    name: "vm",
+    budgetSeconds: 360,
+    steps: [
+      build("release", "shimmy_addon", "shimmy_netns_helper"),
+      buildDist,
+      process.arch === "x64"
+        ? { name: "vm tests", command: ["bash", "test/vm/run.sh"], count: "mocha" }
+        : {
+            name: "vm tests",
+            command: ["echo", "skip vm tests: the virtual machine is built for x86-64 only"],
+            count: "lines",
+          },
+    ],
+  },
+  {
     name: "targets",
     isLong: true,
     budgetSeconds: 900,

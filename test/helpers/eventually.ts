@@ -1,5 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 
+import { SLOWNESS } from "./slowness.ts";
+
 const POLL_MS = 10;
 
 /**
@@ -13,7 +15,7 @@ export async function eventually<T>(
   condition: () => Promise<T | undefined | false> | T | undefined | false,
   timeoutMs = 10_000,
 ): Promise<T> {
-  const deadline = performance.now() + timeoutMs;
+  const deadline = performance.now() + timeoutMs * SLOWNESS;
   for (;;) {
     const result = await condition();
     if (result !== undefined && result !== false) return result;

@@ -33,6 +33,14 @@ const CGROUPS = "/sys/fs/cgroup";
 const LOG_LINES = 80;
 const ADMIN_PORT = 14_790;
 
+/**
+ * With cgroups of version 2 alone, containers see their own cgroup as the root of all: the agent
+ * too, for which other pods' lie beside it.
+ */
+const IS_UNIFIED = existsSync(join(CGROUPS, "cgroup.controllers"));
+const PRIVATE_CGROUP = IS_UNIFIED ? ["--cgroup"] : [];
+const PODS = join(CGROUPS, IS_UNIFIED ? "" : "pids", "kubepods/burstable");
+
 /** Writes itself into the cgroups named before `--`, then becomes what follows. */
 const JOIN = 'while [ "$1" != -- ]; do echo $$ > "$1/cgroup.procs"; shift; done; shift; exec "$@"';
 
@@ -63,6 +71,7 @@ export class NodePods {
   readonly #cgroups = new Set<string>();
   readonly #logs: string[] = [];
   readonly #processes = new Map<string, ManagedProcess>();
+  readonly #agentUid = randomUUID();
   #switchPid = 0;
 
   /** What agent, helper and sidecars have logged last. */
@@ -87,14 +96,16 @@ export class NodePods {
   startHelper(): void {
     // Process 1 of the machine need not be one whose namespaces may be looked at.
     const node = ["--node-net", "/proc/self/ns/net"];
-    this.#run("helper", [HELPER, "--uid", String(USER), ...node, this.#helperSocket]);
+    const argv = [HELPER, "--uid", String(USER), ...node, this.#helperSocket];
+    this.#run("helper", this.#asContainerOfAgent("helper", argv));
   }
 
   /** Starts the agent; also again, after it has ended. */
   async startAgent(): Promise<void> {
     const { workspace } = this;
     const files = [workspace.path("catalog.yaml"), workspace.path("run"), this.#helperSocket];
-    this.#run("agent", [...UNPRIVILEGED, process.execPath, RUN_AGENT, ...files]);
+    const argv = [...UNPRIVILEGED, process.execPath, RUN_AGENT, ...files];
+    this.#run("agent", this.#asContainerOfAgent("agent", argv));
     await eventually(
       "the agent to serve",
       async () => (await this.#fromAgent("/v1/health")) ?? false,
@@ -125,7 +136,10 @@ export class NodePods {
   async run(pod: NodePod): Promise<void> {
     const sandbox = this.workspace.start({
       name: pod.name,
-      argv: joining([pod.cgroup], isolated(["--net", "--pid", "--fork", "--kill-child"])),
+      argv: joining(
+        [pod.cgroup],
+        isolated([...PRIVATE_CGROUP, "--net", "--pid", "--fork", "--kill-child"]),
+      ),
     });
     this.#sandboxes.set(pod.name, sandbox);
     const pid = await namespaced(sandbox);
@@ -169,15 +183,25 @@ export class NodePods {
     return this.#run(name, this.#entering(pod, argv));
   }
 
-  /** Starts the sidecar of a pod, which is not root. */
-  startSidecar(pod: NodePod, upstreams = ""): ManagedProcess {
+  /** Starts the sidecar of a pod, which is not root, as a container of its own if `cgroup` is one. */
+  startSidecar(
+    pod: NodePod,
+    upstreams = "",
+    { env = {}, cgroup = pod.cgroup }: { env?: Record<string, string>; cgroup?: string } = {},
+  ): ManagedProcess {
     const argv = [...UNPRIVILEGED, process.execPath, COMMAND, "sidecar"];
-    return this.#run(`sidecar of ${pod.name}`, this.#entering(pod, argv), {
+    return this.#run(`sidecar of ${pod.name}`, this.#entering({ ...pod, cgroup }, argv), {
       SHIMMY_POD: `default/${pod.name}`,
       SHIMMY_AGENT_DIR: "@shimmy",
       SHIMMY_DRAIN_TIMEOUT: "0",
       ...(upstreams === "" ? {} : { SHIMMY_UPSTREAMS: upstreams }),
+      ...env,
     });
+  }
+
+  /** Makes the cgroup of another container of a pod. */
+  makeContainer({ cgroup }: NodePod, name: string): string {
+    return this.makeCgroup(join(dirname(cgroup), name));
   }
 
   /** Waits until a pod's sidecar is connected to the agent. */
@@ -264,11 +288,19 @@ export class NodePods {
   #makePod(name: string, address: string): NodePod {
     const uid = randomUUID();
     const container = uid.replaceAll("-", "").repeat(2);
-    const hierarchy = existsSync(join(CGROUPS, "cgroup.controllers")) ? "" : "pids";
-    const cgroup = join(CGROUPS, hierarchy, "kubepods/burstable", `pod${uid}`, container);
+    const cgroup = join(PODS, `pod${uid}`, container);
+    if (IS_UNIFIED) this.#delegate(dirname(cgroup));
     const pod = { name, uid, address, cgroup: this.makeCgroup(cgroup) };
     this.#pods.set(name, pod);
     return pod;
+  }
+
+  /** As kubelets do: what is below a pod's cgroup has the memory controller. */
+  #delegate(path: string): void {
+    this.makeCgroup(path);
+    const folders: string[] = [];
+    for (let folder = path; folder !== CGROUPS; folder = dirname(folder)) folders.unshift(folder);
+    for (const folder of folders) writeFileSync(join(folder, "cgroup.subtree_control"), "+memory");
   }
 
   #writeCatalog(): void {
@@ -292,13 +324,20 @@ export class NodePods {
     return process;
   }
 
+  #asContainerOfAgent(name: string, argv: readonly string[]): readonly string[] {
+    if (!IS_UNIFIED) return argv;
+    const cgroup = this.makeCgroup(join(PODS, `pod${this.#agentUid}`, name));
+    return joining([cgroup], ["unshare", "--cgroup", ...argv]);
+  }
+
   #entering(pod: NodePod, argv: readonly string[]): string[] {
-    const into = [`--net=${this.#namespace(pod, "net")}`, `--pid=${this.#namespace(pod, "pid")}`];
+    const kinds = ["net", "pid", ...(IS_UNIFIED ? ["cgroup"] : [])] as const;
+    const into = kinds.map((kind) => `--${kind}=${this.#namespace(pod, kind)}`);
     return joining([pod.cgroup], ["nsenter", ...into, "--", ...argv]);
   }
 
   /** The process that waits for the first one of the pod's PID namespace is in the others. */
-  #namespace(pod: NodePod, kind: "net" | "pid"): string {
+  #namespace(pod: NodePod, kind: "net" | "pid" | "cgroup"): string {
     const pid = this.#sandboxes.get(pod.name)?.pid;
     if (pid === undefined) throw new Error(`pod ${pod.name} does not run`);
     return `/proc/${pid}/ns/${kind === "pid" ? "pid_for_children" : kind}`;

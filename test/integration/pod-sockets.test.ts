@@ -10,6 +10,7 @@ import { eventually } from "../helpers/eventually.ts";
 import { NodePods, type NodePod, type Surroundings } from "../helpers/node-pods.ts";
 import { mustRun } from "../helpers/run-program.ts";
 import { skipBecause } from "../helpers/skip.ts";
+import { SLOWNESS } from "../helpers/slowness.ts";
 
 const FIXTURES = join(import.meta.dirname, "../fixtures");
 const CONNECT = join(FIXTURES, "connect-as-user.ts");
@@ -30,7 +31,7 @@ interface Answer {
 }
 
 describe("sockets in pods", function () {
-  this.timeout(20_000);
+  this.timeout(20_000 * SLOWNESS);
   let node: NodePods;
   let client: NodePod;
   let server: NodePod;
@@ -117,7 +118,7 @@ describe("sockets in pods", function () {
     await node.run(late);
     const started = performance.now();
     await node.served(late);
-    expect(performance.now() - started).to.be.below(1000);
+    expect(performance.now() - started).to.be.below(1000 * SLOWNESS);
     await node.kill(late);
     const closed = async (): Promise<number> =>
       (await node.agentMetrics()).sum("shimmy_agent_pod_sockets_total", { result: "closed" });

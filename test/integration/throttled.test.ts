@@ -4,12 +4,13 @@ import { connect, createServer, type Server, type Socket } from "node:net";
 
 import { startAppMesh, type AppMesh } from "../helpers/apps.ts";
 import { CpuGroup } from "../helpers/control-group.ts";
+import { SLOWNESS } from "../helpers/slowness.ts";
 
 const SHARE = 0.1;
 const SECONDS = 3;
 
 describe("a sidecar whose CPU time is limited", function () {
-  this.timeout(60_000);
+  this.timeout(60_000 * SLOWNESS);
   let apps: AppMesh;
   let server: Server;
   let group: CpuGroup;
