@@ -87,7 +87,7 @@ export const INJECTION_REASONS = [
 export type InjectionReason = (typeof INJECTION_REASONS)[number];
 
 /** Reasons of the Kubernetes events that Shimmy writes; CamelCase, as the API wants it. */
-export const EVENT_REASONS = ["NotInjected", "NotCarried"] as const;
+export const EVENT_REASONS = ["NotInjected", "NotCarried", "Skipped", "EvictedForSidecar"] as const;
 
 /** One of {@link EVENT_REASONS}. */
 export type EventReason = (typeof EVENT_REASONS)[number];

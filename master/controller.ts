@@ -9,7 +9,9 @@ import { ListWatch, type ListWatchLimits } from "../common/kubernetes/list-watch
 import type { KubernetesObject } from "../common/kubernetes/objects.ts";
 import { RESOURCES, type Resource } from "../common/kubernetes/resources.ts";
 import type { Logger } from "../common/log.ts";
+import { INJECTION_REASONS } from "../common/reasons.ts";
 import type { EventRecorder, ObjectEvent } from "./events.ts";
+import type { Evictor } from "./evictor.ts";
 import { watchCounter, type MasterMetrics } from "./metrics.ts";
 import { makePlan, type Plan } from "./plan.ts";
 import {
@@ -19,7 +21,14 @@ import {
   type UncarriedCause,
   type UncarriedWorkload,
 } from "./uncarried.ts";
-import { findUninjected, OPT_IN_LEVELS, type UninjectedPod } from "./uninjected.ts";
+import {
+  findSkipped,
+  findUninjected,
+  OPT_IN_LEVELS,
+  type InjectionView,
+  type SkippedPod,
+  type UninjectedPod,
+} from "./uninjected.ts";
 import { WorkQueue } from "./work-queue.ts";
 import {
   takeNamespace,
@@ -35,6 +44,8 @@ import { isNodeRight, isStatusRight, writeNode, writeStatus } from "./writer.ts"
 export interface ControllerOptions {
   readonly api: KubernetesApi;
   readonly events: EventRecorder;
+  /** Where pods without a sidecar are to be evicted. */
+  readonly evictor: Evictor | undefined;
   readonly metrics: MasterMetrics;
   readonly clock: Clock;
   readonly log: Logger;
@@ -136,6 +147,7 @@ export class Controller {
     this.#isClosed = true;
     this.#cancelGathering?.();
     this.#cancelRefreshing?.();
+    await this.#options.evictor?.close();
     await Promise.all([this.#queue.close(), ...this.#watches().map((watch) => watch.close())]);
   }
 
@@ -172,7 +184,16 @@ export class Controller {
       nodes: this.#nodes.items,
     };
     this.#plan = makePlan(world, new Date());
-    const problems = [...this.#countUninjected(), ...this.#countUncarried()];
+    const uninjected = this.#findUninjected();
+    const problems = [
+      ...uninjected.map(notInjected),
+      ...this.#countUncarried(),
+      ...this.#countSkipped(),
+    ];
+    this.#options.evictor?.consider(
+      uninjected.map(({ pod }) => pod),
+      this.#pods.items.values(),
+    );
     if (!this.#options.isLeading()) return;
     for (const name of this.#plan.nodes.keys()) {
       if (!this.#isNodeRight(name)) this.#queue.add(NODE + name);
@@ -229,15 +250,32 @@ export class Controller {
     return err instanceof ApiError ? err.retryAfterMs : 0;
   }
 
-  #countUninjected(): ObjectEvent[] {
-    const { metrics, excludedNamespaces: excluded } = this.#options;
-    const pods = this.#pods.items;
-    const uninjected = findUninjected({ pods, namespaces: this.#namespaces.items, excluded });
+  #findUninjected(): UninjectedPod[] {
+    const { metrics } = this.#options;
+    const uninjected = findUninjected(this.#injectionView);
     for (const level of OPT_IN_LEVELS) {
       const count = uninjected.filter(({ optIn }) => optIn === level).length;
       metrics.uninjectedPods.set({ opt_in: level }, count);
     }
-    return uninjected.map(notInjected);
+    return uninjected;
+  }
+
+  /** One for each workload: all its pods are alike. */
+  #countSkipped(): ObjectEvent[] {
+    const skipped = findSkipped(this.#injectionView);
+    for (const reason of INJECTION_REASONS) {
+      const count = skipped.filter((each) => each.reason === reason).length;
+      this.#options.metrics.skippedPods.set({ reason }, count);
+    }
+    return [...new Map(skipped.map(wasSkipped).map((each) => [each.about.uid, each])).values()];
+  }
+
+  get #injectionView(): InjectionView {
+    return {
+      pods: this.#pods.items,
+      namespaces: this.#namespaces.items,
+      excluded: this.#options.excludedNamespaces,
+    };
   }
 
   #countUncarried(): ObjectEvent[] {
@@ -282,6 +320,17 @@ function notCarried({ cause, ...workload }: UncarriedWorkload): ObjectEvent {
   const { apiVersion, kind, namespace, name, uid } = workload;
   const about = { apiVersion, kind, namespace, name, uid };
   return { reason: "NotCarried", note: NOT_CARRIED[cause], about };
+}
+
+function wasSkipped({ pod, reason }: SkippedPod): ObjectEvent {
+  const { namespace, name, uid, controller } = pod;
+  const note =
+    `pod ${name} has no shimmy-sidecar although its namespace opted in, for reason ${reason}; ` +
+    "shimmy.io/inject: disabled in its template says that none is wanted";
+  // Beside what Kubernetes says there of pods that are refused.
+  const { apiVersion, kind, ...owner } = controller ?? { apiVersion: "v1", kind: "Pod", name, uid };
+  const about = { apiVersion, kind, namespace, name: owner.name, uid: owner.uid };
+  return { type: "Normal", reason: "Skipped", note, about };
 }
 
 function notInjected({ pod, optIn }: UninjectedPod): ObjectEvent {

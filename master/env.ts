@@ -1,4 +1,4 @@
-import { list, listenAddress, oneOf, text } from "../common/env-parsers.ts";
+import { boolean, list, listenAddress, oneOf, text } from "../common/env-parsers.ts";
 import {
   resolveConfig,
   type Config,
@@ -48,6 +48,13 @@ export const MASTER_CONFIG = {
     parse: oneOf(WEBHOOK_CERTIFICATE_SOURCES),
     default: "self",
     doc: "Who makes the injector's certificate, and tells the API server whom to trust: `self` is the master, `external` is somebody else.",
+  },
+  isEvicting: {
+    env: "SHIMMY_EVICT_UNINJECTED",
+    flag: "evict-uninjected",
+    parse: boolean,
+    default: "false",
+    doc: "Whether pods that opted in and have no sidecar are evicted, one at a time, to be made anew; see master.md.",
   },
   adminAddress: {
     env: "SHIMMY_ADMIN_ADDRESS",

@@ -10,6 +10,8 @@ import type { EventReason } from "../common/reasons.ts";
 
 /** Something to be told about an object. */
 export interface ObjectEvent {
+  /** @defaultValue `Warning` */
+  readonly type?: "Normal";
   readonly reason: EventReason;
   readonly note: string;
   readonly about: {
@@ -71,7 +73,7 @@ export class EventRecorder {
     }
   }
 
-  async #write({ reason, note, about }: ObjectEvent): Promise<void> {
+  async #write({ type, reason, note, about }: ObjectEvent): Promise<void> {
     const { namespace, name, uid } = about;
     const { apiVersion, kind } = RESOURCES.events;
     // The same for the same object and reason, so that it is there once.
@@ -87,7 +89,7 @@ export class EventRecorder {
         reportingController: "shimmy.io/master",
         reportingInstance: this.#options.identity.slice(0, 128),
         action: "Check",
-        type: "Warning",
+        type: type ?? "Warning",
         reason,
         note: note.slice(0, MAX_NOTE_CHARACTERS),
         regarding: about,

@@ -14,6 +14,7 @@ import { CertificateKeeper } from "./certificates/keeper.ts";
 import { Controller } from "./controller.ts";
 import type { MasterConfig } from "./env.ts";
 import { EventRecorder } from "./events.ts";
+import { Evictor } from "./evictor.ts";
 import { addMasterGauges, createMasterMetrics } from "./metrics.ts";
 import { createMasterRoutes } from "./routes.ts";
 
@@ -84,10 +85,14 @@ export async function runMaster(options: MasterOptions): Promise<RunningMaster> 
       metrics.events.inc({ result });
     },
   });
+  const evictor = config.isEvicting
+    ? new Evictor({ api, events, metrics, clock, log, isLeading })
+    : undefined;
   const excludedNamespaces = new Set([...config.excludedNamespaces, namespace]);
   const controller = new Controller({
     api,
     events,
+    evictor,
     metrics,
     clock,
     log,

@@ -1,6 +1,7 @@
 import { Counter, Gauge, Registry } from "prom-client";
 
 import type { ListWatchEvent } from "../common/kubernetes/list-watch.ts";
+import { INJECTION_REASONS, type InjectionReason } from "../common/reasons.ts";
 import { VERSION } from "../common/version.ts";
 import { CARRIED_RESOURCES } from "./uncarried.ts";
 import { OPT_IN_LEVELS, type OptInLevel } from "./uninjected.ts";
@@ -17,6 +18,10 @@ export interface MasterMetrics {
   readonly uninjectedPods: Gauge<"opt_in">;
   /** `kind`: of the workload. */
   readonly uncarriedWorkloads: Gauge<"kind">;
+  /** `reason`: why a pod of a namespace that opted in was left alone. */
+  readonly skippedPods: Gauge<"reason">;
+  /** `result`: `evicted`, `refused` or `failed`. */
+  readonly evictions: Counter<"result">;
   /** `certificate`: name of its Secret. */
   readonly certificateExpiry: Gauge<"certificate">;
 }
@@ -55,9 +60,26 @@ export function createMasterMetrics(): MasterMetrics {
     registers,
   });
   for (const { kind } of CARRIED_RESOURCES) uncarriedWorkloads.set({ kind }, 0);
+  const skippedPods = new Gauge({
+    name: "shimmy_master_skipped_pods",
+    help: "Pods whose namespace opted in and that were left without a sidecar, by reason.",
+    labelNames: ["reason"],
+    registers,
+  });
+  for (const reason of INJECTION_REASONS) {
+    skippedPods.set({ reason: reason satisfies InjectionReason }, 0);
+  }
+  const evictions = new Counter({
+    name: "shimmy_master_evictions_total",
+    help: "Pods without a sidecar that were to be evicted, by result; a budget may refuse.",
+    labelNames: ["result"],
+    registers,
+  });
   return {
     registry,
     uninjectedPods,
+    skippedPods,
+    evictions,
     uncarriedWorkloads,
     watchEvents: new Counter({
       name: "shimmy_master_watch_events_total",

@@ -1,3 +1,4 @@
+import { INJECTION_REASONS, type InjectionReason } from "../common/reasons.ts";
 import type { FoundNamespace, MasterPod } from "./world.ts";
 
 /** Who asked for the sidecar that a pod does not have. */
@@ -37,13 +38,37 @@ export function findUninjected(view: InjectionView): UninjectedPod[] {
   });
 }
 
+/** A pod that was left without a sidecar for a reason. */
+export interface SkippedPod {
+  readonly pod: MasterPod;
+  readonly reason: InjectionReason;
+}
+
+/** Finds the pods whose namespace opted in and that the injector left alone, and why. */
+export function findSkipped(view: InjectionView): SkippedPod[] {
+  return [...view.pods.values()].flatMap((pod) => {
+    const reason = skipReasonOf(pod);
+    if (reason === undefined || isOver(pod) || optInOf(pod, view) !== "namespace") return [];
+    return [{ pod, reason }];
+  });
+}
+
+/** Anybody may write the annotation; what the injector cannot have written is none. */
+function skipReasonOf({ annotations }: MasterPod): InjectionReason | undefined {
+  const word = Object.hasOwn(annotations, SKIPPED_KEY) ? annotations[SKIPPED_KEY] : undefined;
+  return INJECTION_REASONS.find((reason) => reason === word);
+}
+
+function isOver({ hasSidecar, isFinished, isTerminating }: MasterPod): boolean {
+  return hasSidecar || isFinished || isTerminating;
+}
+
 function isOutOfScope(pod: MasterPod, { excluded }: InjectionView): boolean {
   return (
-    pod.hasSidecar ||
-    pod.isFinished ||
-    pod.isTerminating ||
+    isOver(pod) ||
     excluded.has(pod.namespace) ||
-    [SKIPPED_KEY, MIRROR_KEY].some((key) => Object.hasOwn(pod.annotations, key))
+    skipReasonOf(pod) !== undefined ||
+    Object.hasOwn(pod.annotations, MIRROR_KEY)
   );
 }
 

@@ -1,4 +1,4 @@
-import type { KubernetesObject, ObjectMeta } from "../common/kubernetes/objects.ts";
+import type { KubernetesObject, ObjectMeta, OwnerReference } from "../common/kubernetes/objects.ts";
 import {
   checkSharedMemoryObject,
   type SharedMemoryObject,
@@ -21,6 +21,9 @@ export interface MasterPod {
   /** Names of its containers, the sidecar left out. */
   readonly containers: readonly string[];
   readonly hasSidecar: boolean;
+  /** Who makes it anew when it is gone. */
+  readonly controller: OwnerReference | undefined;
+  readonly isReady: boolean;
   /** Whether its containers have ended for good. */
   readonly isFinished: boolean;
   /** Whether it was asked to end. */
@@ -65,7 +68,10 @@ interface RawPod extends KubernetesObject {
     readonly containers?: readonly { readonly name: string }[];
     readonly initContainers?: readonly { readonly name: string }[];
   };
-  readonly status?: { readonly phase?: string };
+  readonly status?: {
+    readonly phase?: string;
+    readonly conditions?: readonly { readonly type: string; readonly status: string }[];
+  };
 }
 
 /** Keeps what is looked at of a pod. */
@@ -83,9 +89,19 @@ export function takePod(object: KubernetesObject): MasterPod {
     node: spec.nodeName,
     containers: names.filter((name) => name !== SIDECAR_NAME),
     hasSidecar: names.includes(SIDECAR_NAME),
+    controller: controllerOf(metadata),
+    isReady: isReady(status),
     isFinished: status.phase === "Succeeded" || status.phase === "Failed",
     isTerminating: metadata.deletionTimestamp !== undefined,
   };
+}
+
+function controllerOf({ ownerReferences = [] }: ObjectMeta): OwnerReference | undefined {
+  return ownerReferences.find(({ controller }) => controller === true);
+}
+
+function isReady({ conditions = [] }: NonNullable<RawPod["status"]>): boolean {
+  return conditions.some(({ type, status }) => type === "Ready" && status === "True");
 }
 
 /** Keeps an object; one that is not sound too, because its status has to say so. */

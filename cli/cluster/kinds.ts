@@ -31,6 +31,8 @@ export const KINDS = {
   roleBindings: kind(RBAC, "RoleBinding", "rolebindings"),
   podMonitors: kind("monitoring.coreos.com/v1", "PodMonitor", "podmonitors"),
   prometheusRules: kind("monitoring.coreos.com/v1", "PrometheusRule", "prometheusrules"),
+  certificates: kind("cert-manager.io/v1", "Certificate", "certificates"),
+  issuers: kind("cert-manager.io/v1", "Issuer", "issuers"),
   clusterRoles: clusterKind(RBAC, "ClusterRole", "clusterroles"),
   clusterRoleBindings: clusterKind(RBAC, "ClusterRoleBinding", "clusterrolebindings"),
   priorityClasses: clusterKind("scheduling.k8s.io/v1", "PriorityClass", "priorityclasses"),

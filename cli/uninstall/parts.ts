@@ -30,6 +30,9 @@ export const DELETE_STEPS: readonly DeleteStep[] = [
     kinds: [
       { resource: KINDS.shimmyNodes, all: true },
       { resource: KINDS.leases, names: [NAMES.master] },
+      // Before the Secrets, which cert-manager would make again.
+      { resource: KINDS.certificates },
+      { resource: KINDS.issuers },
       {
         resource: KINDS.secrets,
         names: [NAMES.injectorTls, NAMES.webhookCa, NAMES.fabricCa],

@@ -86,7 +86,7 @@ export const RESOURCES = {
 export interface ResourceTarget {
   readonly namespace?: string | undefined;
   readonly name?: string | undefined;
-  readonly subresource?: "status";
+  readonly subresource?: "status" | "eviction";
 }
 
 /** The path of a resource on the API server. */

@@ -100,7 +100,38 @@ export const CHART_EDITS: Readonly<Record<string, readonly ChartEdit[]>> = {
       after: [END],
     },
   ],
-  "Deployment/shimmy-master": deployment("master"),
+  "Deployment/shimmy-master": [
+    ...deployment("master"),
+    {
+      at: [...POD, "containers", 0],
+      key: "env",
+      lines: [
+        "{{- if or .Values.certManager .Values.master.evictUninjected }}",
+        "env:",
+        "{{- if .Values.master.evictUninjected }}",
+        "  - name: SHIMMY_EVICT_UNINJECTED",
+        '    value: "true"',
+        END,
+        "{{- if .Values.certManager }}",
+        "  - name: SHIMMY_WEBHOOK_CERTIFICATES",
+        "    value: external",
+        END,
+        END,
+      ],
+    },
+  ],
+  "MutatingWebhookConfiguration/shimmy-injector": [
+    {
+      at: ["metadata"],
+      key: "annotations",
+      lines: [
+        "{{- if .Values.certManager }}",
+        "annotations:",
+        "  cert-manager.io/inject-ca-from: shimmy-system/shimmy-injector-tls",
+        END,
+      ],
+    },
+  ],
   "CustomResourceDefinition/sharedmemoryobjects.shimmy.io": [
     {
       at: ["metadata"],
@@ -125,5 +156,7 @@ export const CHART_CONDITIONS: Readonly<Record<string, string>> = {
 export const CHART_COMPONENTS: Readonly<Record<string, string>> = {
   "pod-monitors": ".Values.monitoring.podMonitors",
   alerts: ".Values.monitoring.alerts",
+  "cert-manager": ".Values.certManager",
+  eviction: ".Values.master.evictUninjected",
   openshift: ".Values.openshift",
 };

@@ -29,7 +29,9 @@ export function withRoles(text: string): string {
 }
 
 function describeRoles(): string {
-  const files = globSync("manifests/base/*/rbac.yaml", { cwd: PACKAGE_ROOT }).toSorted();
+  const files = globSync("manifests/{base,components}/*/rbac.yaml", {
+    cwd: PACKAGE_ROOT,
+  }).toSorted();
   const documents = files.flatMap((file) =>
     parseAllDocuments(readFileSync(join(PACKAGE_ROOT, file), "utf8")).map(
       (document) => document.toJS() as RoleDocument,

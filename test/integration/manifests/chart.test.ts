@@ -60,6 +60,12 @@ describe("manifests/chart", function () {
     { components: ["pod-monitors"], args: ["--set", "monitoring.podMonitors=true"] },
     { components: ["alerts"], args: ["--set", "monitoring.alerts=true"] },
     { components: ["dashboard"], args: ["--set", "monitoring.dashboard=true"] },
+    { components: ["cert-manager"], args: ["--set", "certManager=true"] },
+    { components: ["eviction"], args: ["--set", "master.evictUninjected=true"] },
+    {
+      components: ["cert-manager", "eviction"],
+      args: ["--set", "certManager=true,master.evictUninjected=true"],
+    },
     { components: ["openshift"], args: ["--set", "openshift=true"] },
     { components: ["kubernetes-1.28"], args: ["--kube-version", "1.28.0"] },
   ]) {

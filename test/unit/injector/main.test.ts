@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { request } from "node:https";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -31,6 +31,56 @@ function writeCertificate(directory: string, name: string): void {
   const words = `req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=${name}`;
   const output = ["-keyout", files.key, "-out", files.cert];
   execFileSync("openssl", [...words.split(" "), ...output], { stdio: "pipe" });
+}
+
+const HOST = "shimmy-injector.shimmy-system.svc";
+
+/**
+ * What cert-manager puts into a Secret by manifests/components/cert-manager: a certificate with
+ * subject alternative names and no common name, its key, and in `ca.crt` the CA that signed it. The CA
+ * keeps its key when it is renewed.
+ */
+class CertManager {
+  readonly #folder: string;
+
+  constructor(folder: string) {
+    this.#folder = folder;
+    mkdirSync(folder);
+    this.#key("ca.key");
+    this.renewAuthority();
+  }
+
+  #openssl(words: string, ...others: string[]): void {
+    const options = { cwd: this.#folder, stdio: "pipe" } as const;
+    execFileSync("openssl", [...words.split(" "), ...others], options);
+  }
+
+  #key(file: string): void {
+    this.#openssl(`genpkey -algorithm EC -pkeyopt ec_paramgen_curve:prime256v1 -out ${file}`);
+  }
+
+  renewAuthority(): void {
+    const words = "req -x509 -new -key ca.key -days 2 -out ca.crt -subj";
+    this.#openssl(words, "/CN=Shimmy webhook CA");
+  }
+
+  /** Makes another certificate and writes the Secret, as it is mounted. */
+  issue(tlsDir: string): void {
+    this.#key("tls.key");
+    const names = `subjectAltName=DNS:${HOST}`;
+    this.#openssl("req -new -key tls.key -subj / -out tls.csr");
+    writeFileSync(join(this.#folder, "names"), `${names}\nextendedKeyUsage=serverAuth\n`);
+    const sign = "x509 -req -in tls.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 1";
+    this.#openssl(`${sign} -extfile names -out tls.crt`);
+    for (const name of ["tls.crt", "tls.key", "ca.crt"]) {
+      copyFileSync(join(this.#folder, name), join(tlsDir, name));
+    }
+  }
+
+  /** What cert-manager writes into `caBundle`. */
+  get bundle(): Buffer {
+    return readFileSync(join(this.#folder, "ca.crt"));
+  }
 }
 
 describe("runInjector()", function () {
@@ -178,6 +228,36 @@ describe("runInjector()", function () {
     expect(await certificateName()).to.equal("second");
     expect((await ask("/metrics")).body).to.include(
       'shimmy_injector_reloads_total{what="certificate",result="loaded"} 1',
+    );
+  });
+
+  it("should serve what cert-manager writes, and be trusted through its renewals", async function () {
+    const certManager = new CertManager(join(directory, "cert-manager"));
+    certManager.issue(tlsDir);
+    await start();
+    /** Shakes hands as the API server does. @returns The serial number of the certificate. */
+    const shake = async (ca: Buffer): Promise<string> => {
+      const { promise, resolve, reject } = Promise.withResolvers<string>();
+      const options = { port: injector?.port ?? 0, ca, servername: HOST };
+      const socket = connect(options, () => {
+        resolve(socket.getPeerCertificate().serialNumber);
+        socket.end();
+      }).on("error", reject);
+      return promise;
+    };
+    const before = certManager.bundle;
+    const first = await shake(before);
+    // The API server has the new CA before the injector has a certificate by it.
+    certManager.renewAuthority();
+    expect(certManager.bundle.equals(before)).to.be.false;
+    expect(await shake(certManager.bundle)).to.equal(first);
+    certManager.issue(tlsDir);
+    clock.advance(5000);
+    expect(await shake(certManager.bundle)).not.to.equal(first);
+    expect(await shake(before)).not.to.equal(first);
+    const stranger = new CertManager(join(directory, "stranger"));
+    expect(await shake(stranger.bundle).catch((err: unknown) => String(err))).to.match(
+      /certificate|signature/,
     );
   });
 

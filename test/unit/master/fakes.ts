@@ -18,6 +18,11 @@ export interface PodSketch {
   readonly sidecar?: "native" | "container" | "none";
   readonly phase?: string;
   readonly createdAt?: string;
+  /** Name of its controller. */
+  readonly owner?: string;
+  readonly ownerKind?: string;
+  readonly isReady?: boolean;
+  readonly isTerminating?: boolean;
 }
 
 const USUAL = {
@@ -29,6 +34,9 @@ const USUAL = {
   sidecar: "native",
   phase: "Running",
   createdAt: "2026-01-01T00:00:00Z",
+  ownerKind: "ReplicaSet",
+  isReady: true,
+  isTerminating: false,
 };
 
 /** A pod as the API server has it. */
@@ -41,18 +49,29 @@ export function rawPod(sketch: PodSketch): {
     ...USUAL,
     ...sketch,
   };
+  const { owner, ownerKind, isReady, isTerminating } = { ...USUAL, ...sketch };
+  const ownerReferences = owner === undefined ? [] : [controllerOf(owner, ownerKind)];
   const mine = [{ name: "shimmy-sidecar" }];
   const own = containers.map((each) => ({ name: each }));
   const metadata = { name, namespace, uid: `uid-${name}`, labels, annotations };
   return {
-    metadata: { ...metadata, ...{ creationTimestamp: createdAt } },
+    metadata: {
+      ...metadata,
+      ...{ creationTimestamp: createdAt, ownerReferences },
+      ...(isTerminating ? { deletionTimestamp: createdAt } : {}),
+    },
     spec: {
       ...(node === null ? {} : { nodeName: node }),
       containers: sidecar === "container" ? [...own, ...mine] : own,
       initContainers: sidecar === "native" ? mine : [],
     },
-    status: { phase },
+    status: { phase, conditions: [{ type: "Ready", status: isReady ? "True" : "False" }] },
   };
+}
+
+function controllerOf(name: string, kind: string): object {
+  const apiVersion = kind === "Job" ? "batch/v1" : "apps/v1";
+  return { apiVersion, kind, name, uid: `uid-${name}`, controller: true };
 }
 
 /** A pod as the master keeps it. */

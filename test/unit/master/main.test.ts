@@ -6,12 +6,14 @@ import { expect } from "chai";
 import { describeConfig } from "../../../common/env.ts";
 import { RESOURCES, type Resource } from "../../../common/kubernetes/resources.ts";
 import { createLogger } from "../../../common/log.ts";
+import { INJECTION_REASONS } from "../../../common/reasons.ts";
 import { PACKAGE_ROOT } from "../../../common/version.ts";
 import { MASTER_CONFIG, resolveMasterConfig } from "../../../master/env.ts";
 import { runMaster, type RunningMaster } from "../../../master/main.ts";
 import { addMasterGauges, createMasterMetrics } from "../../../master/metrics.ts";
 import { eventually } from "../../helpers/eventually.ts";
 import { FakeApiServer, failure } from "../../helpers/fake-api-server.ts";
+import { FakeClock } from "../agent/fakes.ts";
 import { rawPod, type PodSketch } from "./fakes.ts";
 
 const { events, leases, namespaces, nodes, pods, sharedMemoryObjects, shimmyNodes } = RESOURCES;
@@ -228,6 +230,66 @@ describe("runMaster()", function () {
     await eventually("none", async () =>
       (await ask(next, "/metrics")).body.includes('uninjected_pods{opt_in="namespace"} 0'),
     );
+  });
+
+  it("should tell the controller why its pods were left alone, once", async function () {
+    const labels = { "shimmy.io/inject": "enabled" };
+    server.put(namespaces, { metadata: { name: "market", labels } });
+    const annotations = { "shimmy.io/skipped": "host_network" };
+    for (const name of ["w-1", "w-2"]) putPod({ name, owner: "w", sidecar: "none", annotations });
+    putPod({ name: "alone", sidecar: "none", annotations: { "shimmy.io/skipped": "windows" } });
+    const master = await start("a");
+    await eventually("events", () => server.all(events).length === 2);
+    await master.close();
+    const next = await start("b");
+    await eventually("another look", async () =>
+      (await ask(next, "/metrics")).body.includes('events_total{result="known"} 2'),
+    );
+    const told = server.all(events).map((each) => {
+      const { kind, name } = each["regarding"] as Record<string, unknown>;
+      return [each["reason"], each["type"], kind, name, each["note"]];
+    });
+    expect(told.map((each) => each.slice(0, 4))).to.have.deep.members([
+      ["Skipped", "Normal", "ReplicaSet", "w"],
+      ["Skipped", "Normal", "Pod", "alone"],
+    ]);
+    expect(told.map(([, , kind, , note]) => `${String(kind)}: ${String(note)}`).join("\n"))
+      .to.match(/ReplicaSet: .* for reason host_network;/)
+      .and.match(/Pod: .* for reason windows;/);
+    // The label has the words of the closed list, each of them and no other.
+    const { body } = await ask(next, "/metrics");
+    const counts = [...body.matchAll(/^shimmy_master_skipped_pods\{reason="(\w+)"\} (\d+)$/gm)];
+    const expected = { host_network: "2", windows: "1" } as Readonly<Record<string, string>>;
+    expect(counts.map(([, reason = "", count]) => [reason, count])).to.deep.equal(
+      INJECTION_REASONS.map((reason) => [reason, expected[reason] ?? "0"]),
+    );
+    expect(body).to.include('shimmy_master_uninjected_pods{opt_in="namespace"} 0');
+  });
+
+  it("should evict nothing unless it is told to", async function () {
+    putPod({ name: "w-1", owner: "w", sidecar: "none", labels: { "shimmy.io/inject": "enabled" } });
+    const clock = new FakeClock();
+    const env = { SHIMMY_ADMIN_ADDRESS: "127.0.0.1:0" };
+    const times = { leaseMs: 600_000, renewMs: 400_000, retryMs: 100 };
+    const tried = (): number => server.seen("POST", "/eviction").length;
+    for (const isEvicting of [false, true]) {
+      const config = { ...resolveMasterConfig({ env }), isEvicting };
+      const log = createLogger({ process: "master", level: "silent" });
+      const master = await runMaster({ config, access: server.access, log, clock, times });
+      masters.push(master);
+      await eventually("a leader", () => {
+        clock.advance(20);
+        return master.isLeading;
+      });
+      const before = tried();
+      const ends = clock.now() + 120_000;
+      await eventually("time to pass", () => {
+        clock.advance(1000);
+        return clock.now() > ends || tried() > before;
+      });
+      expect(tried() > before).to.equal(isEvicting);
+      await master.close();
+    }
   });
 
   it("should report a workload whose key was not carried to its template", async function () {

@@ -3,19 +3,24 @@ import { join } from "node:path";
 
 import { expect } from "chai";
 
+import { ApiClient } from "../../../common/kubernetes/api-client.ts";
 import { RESOURCES } from "../../../common/kubernetes/resources.ts";
 import { createLogger } from "../../../common/log.ts";
 import { PACKAGE_ROOT } from "../../../common/version.ts";
 import { resolveMasterConfig } from "../../../master/env.ts";
+import { EventRecorder } from "../../../master/events.ts";
+import { EVICT_EVERY_MS, Evictor } from "../../../master/evictor.ts";
 import { runMaster, type RunningMaster } from "../../../master/main.ts";
+import { createMasterMetrics } from "../../../master/metrics.ts";
 import { eventually } from "../../helpers/eventually.ts";
 import { FakeApiServer, failure } from "../../helpers/fake-api-server.ts";
 import { accessOf, allows, permissionsOf } from "../../helpers/rbac.ts";
-import { rawPod, type PodSketch } from "./fakes.ts";
+import { FakeClock } from "../agent/fakes.ts";
+import { pod, rawPod, type PodSketch } from "./fakes.ts";
 
-const PERMISSIONS = permissionsOf(
-  readFileSync(join(PACKAGE_ROOT, "manifests/base/master/rbac.yaml"), "utf8"),
-);
+const read = (path: string): string => readFileSync(join(PACKAGE_ROOT, "manifests", path), "utf8");
+const PERMISSIONS = permissionsOf(read("base/master/rbac.yaml"));
+const EVICTION = permissionsOf(read("components/eviction/rbac.yaml"));
 
 describe("manifests/base/master/rbac.yaml", function () {
   let server: FakeApiServer;
@@ -95,5 +100,37 @@ describe("manifests/base/master/rbac.yaml", function () {
     expect(refused).to.deep.equal([]);
     const unused = PERMISSIONS.filter((each) => !accesses.some((access) => allows(each, access)));
     expect(unused).to.deep.equal([]);
+  });
+});
+
+describe("manifests/components/eviction/rbac.yaml", function () {
+  it("should allow what an evictor does besides, and nothing else", async function () {
+    const server = await FakeApiServer.start();
+    const api = new ApiClient(server.access);
+    try {
+      server.intercept = ({ path }) =>
+        path.endsWith("/eviction") ? { status: 201, body: {} } : undefined;
+      const clock = new FakeClock();
+      const log = createLogger({ process: "master", level: "silent" });
+      const events = new EventRecorder({ api, identity: "a", clock, log });
+      const metrics = createMasterMetrics();
+      const isLeading = (): boolean => true;
+      const evictor = new Evictor({ api, events, metrics, clock, log, isLeading });
+      const pods = [pod({ name: "w-1", owner: "w", sidecar: "none" })];
+      evictor.consider(pods, pods);
+      clock.advance(EVICT_EVERY_MS);
+      evictor.consider(pods, pods);
+      await evictor.close();
+      const accesses = server.requests.map(accessOf);
+      expect(accesses).to.have.length(2);
+      const all = [...PERMISSIONS, ...EVICTION];
+      expect(accesses.every((access) => all.some((each) => allows(each, access)))).to.be.true;
+      // None of them is given to a master that does not evict.
+      expect(EVICTION.every((each) => accesses.some((access) => allows(each, access)))).to.be.true;
+      expect(PERMISSIONS.some(({ resource }) => resource === "pods/eviction")).to.be.false;
+    } finally {
+      await api.close();
+      await server.close();
+    }
   });
 });

@@ -1,7 +1,8 @@
 import { expect } from "chai";
 
+import { INJECTION_REASONS } from "../../../common/reasons.ts";
 import { resolveOptIn } from "../../../injector/opt-in.ts";
-import { findUninjected } from "../../../master/uninjected.ts";
+import { findSkipped, findUninjected } from "../../../master/uninjected.ts";
 import type { FoundNamespace } from "../../../master/world.ts";
 import { pod, rawPod, world, type PodSketch } from "./fakes.ts";
 
@@ -34,6 +35,11 @@ describe("findUninjected()", function () {
         annotations: { ...ASKED, "shimmy.io/skipped": "host_network" },
       },
       [],
+    ],
+    [
+      "and says a reason that there is not",
+      { name: "p", sidecar: "none", annotations: { ...ASKED, "shimmy.io/skipped": "frob" } },
+      ["pod"],
     ],
     [
       "and is the copy of a static pod",
@@ -70,5 +76,36 @@ describe("findUninjected()", function () {
         });
       }
     }
+  }
+});
+
+describe("findSkipped()", function () {
+  function skipped(sketch: Partial<PodSketch>, inherited = "enabled"): string[] {
+    const labels = { "shimmy.io/inject": inherited };
+    const namespaces = new Map<string, FoundNamespace>([["market", { labels }]]);
+    const { pods } = world([], [pod({ name: "p", sidecar: "none", ...sketch })]);
+    return findSkipped({ pods, namespaces, excluded: new Set() }).map(({ reason }) => reason);
+  }
+  const because = (reason: string): Partial<PodSketch> => ({
+    annotations: { "shimmy.io/skipped": reason },
+  });
+
+  for (const reason of INJECTION_REASONS) {
+    it(`should find a pod of a namespace that was left alone for ${reason}`, function () {
+      expect(skipped(because(reason))).to.deep.equal([reason]);
+    });
+  }
+
+  for (const [what, sketch, inherited] of [
+    ["has the sidecar", { ...because("bad_value"), sidecar: "native" }, "enabled"],
+    ["has ended", { ...because("bad_value"), phase: "Succeeded" }, "enabled"],
+    ["is ending", { ...because("bad_value"), isTerminating: true }, "enabled"],
+    ["is of a namespace that did not opt in", because("bad_value"), "disabled"],
+    ["says a reason that there is not", because("frob"), "enabled"],
+    ["says nothing", {}, "enabled"],
+  ] as const) {
+    it(`should find no pod that ${what}`, function () {
+      expect(skipped(sketch, inherited)).to.deep.equal([]);
+    });
   }
 });

@@ -350,8 +350,23 @@ describe("CertificateKeeper", function () {
     await eventually("a CA", () => pem("shimmy-fabric-ca", "tls.crt") !== "");
     expect(server.get(secrets, "shimmy-webhook-ca", NAMESPACE)).to.equal(undefined);
     expect(server.get(secrets, "shimmy-injector-tls", NAMESPACE)).to.equal(undefined);
-    expect(trusted()).to.deep.equal(["", ""]);
-    expect(server.seen("GET", mutatingWebhooks.plural)).to.deep.equal([]);
+    // What somebody else writes is not even looked at.
+    const metadata = {
+      name: "shimmy-injector",
+      annotations: { "cert-manager.io/inject-ca-from": "x" },
+    };
+    const clientConfig = { caBundle: Buffer.from("theirs").toString("base64") };
+    server.put(mutatingWebhooks, {
+      metadata,
+      webhooks: [{ name: "pods.shimmy.io", clientConfig }],
+    });
+    const looked = server.seen("GET", "/shimmy-fabric-ca").length;
+    clock.advance(60_000);
+    await eventually("another look", () => server.seen("GET", "/shimmy-fabric-ca").length > looked);
+    expect(trusted()).to.deep.equal(["theirs"]);
+    for (const { path } of server.requests) {
+      expect(path).not.to.match(/mutatingwebhook|shimmy-webhook-ca|shimmy-injector-tls/);
+    }
   });
 
   it("should leave everything alone while another leads", async function () {
