@@ -1,7 +1,8 @@
-import { fstat, readlinkSync } from "node:fs";
+import { fstat, readFileSync, readlinkSync } from "node:fs";
 import { promisify } from "node:util";
 
 import { ShimmyError, toShimmyError } from "../common/errors.ts";
+import { streamPair } from "../shm-core/lib/stream.ts";
 
 /** What the kernel says of a memfd. */
 export interface MemfdFacts {
@@ -15,19 +16,20 @@ const stat = promisify(fstat);
 /** stat(2) counts in these, whatever the file system. */
 const STAT_BLOCK_BYTES = 512;
 const MEMFD = /^\/memfd:.* \(deleted\)$/s;
+const MOUNT = /^mnt_id:\s*(?<id>\d+)$/m;
 
 /**
  * Looks at a descriptor that somebody sent as a memfd. It is neither mapped nor read.
  *
- * The name is the kernel's own word and asks no file system, so that only what looks like a memfd is
- * asked for its size, and that not on this thread: on other kinds it can take as long as whoever
- * sent it likes.
+ * stat(2) on other kinds of file takes as long as whoever sent it likes. So first comes what the
+ * kernel tells without asking a file system: the name, which a file can be given, and the mount that
+ * all memfds are of, which it cannot.
  *
  * @throws {@link ShimmyError} `SHIMMY_ERR_BAD_REGION` when it is none.
  */
 export async function memfdFacts(fd: number): Promise<MemfdFacts> {
   try {
-    if (!MEMFD.test(readlinkSync(`/proc/self/fd/${fd}`))) {
+    if (!MEMFD.test(readlinkSync(`/proc/self/fd/${fd}`)) || mountOf(fd) !== memfdMount()) {
       throw new ShimmyError("SHIMMY_ERR_BAD_REGION", "it is no memfd");
     }
     const { size, blocks, ino } = await stat(fd);
@@ -35,4 +37,24 @@ export async function memfdFacts(fd: number): Promise<MemfdFacts> {
   } catch (err) {
     throw toShimmyError(err, "SHIMMY_ERR_BAD_REGION");
   }
+}
+
+/** Of the kernel's own mount of tmpfs (mm/shmem.c, shm_mnt), the same in every namespace. */
+let knownMount: string | undefined;
+
+/** Learnt from a memfd of our own. */
+function memfdMount(): string {
+  if (knownMount !== undefined) return knownMount;
+  const [mine, theirs] = streamPair({ capacityBytes: 4096 });
+  const { fds } = mine.detach();
+  theirs.close();
+  knownMount = mountOf(fds[1].number);
+  for (const fd of fds) fd.close();
+  return knownMount;
+}
+
+function mountOf(fd: number): string {
+  const id = MOUNT.exec(readFileSync(`/proc/self/fdinfo/${fd}`, "utf8"))?.groups?.id;
+  if (id === undefined) throw new ShimmyError("SHIMMY_ERR_BAD_REGION", "its mount is not known");
+  return id;
 }

@@ -24,11 +24,15 @@ export interface LodgerDeps {
   readonly join: (channel: Channel, ring: Ring, link: Link) => void;
 }
 
+/** Messages of one process whose descriptors wait for a look: beyond it they would use up ours. */
+const MAX_WAITING = 128;
+
 /** Takes the regions that clients lodge, after a look at each. */
 export class Lodger {
   readonly #deps: LodgerDeps;
   /** Who waits for a look: one at a time for each process. */
   readonly #looking = new Map<ChannelMember, Promise<unknown>>();
+  readonly #waiting = new Map<ChannelMember, number>();
 
   constructor(deps: LodgerDeps) {
     this.#deps = deps;
@@ -48,29 +52,53 @@ export class Lodger {
     message: LodgeRegionsMessage,
     fds: Fd[],
   ): Promise<void> {
-    let left: readonly Fd[] = fds;
+    const left = new Set(fds);
+    const { member } = attachment;
+    this.#waiting.set(member, (this.#waiting.get(member) ?? 0) + 1);
     try {
       requireKinds(attachment, message);
-      const regions = await this.#inspectInTurn(channel, attachment.member, message.regions, fds);
-      if (!this.#deps.isMember(attachment.member)) return;
-      if (!channel.attachments.includes(attachment)) return;
+      if ((this.#waiting.get(member) ?? 0) > MAX_WAITING) throw limit("too many regions at once");
+      const regions = await this.#inspectInTurn(channel, member, message.regions, fds);
+      // It may have left meanwhile.
+      if (!this.#deps.isMember(member) || !channel.attachments.includes(attachment)) return;
       this.#requireRoom(attachment.pod.uid, regions);
       if (ROLES[attachment.role].side === "writer") {
         lodgeRing(channel, attachment, message, regions);
-        left = [];
-        return;
+        left.clear();
+      } else {
+        this.#lodgeLink(channel, attachment, { message, regions, left });
       }
-      const found = linkOf(channel, attachment, message);
-      if (found === undefined) return;
-      const { ring, link } = found;
-      const isNew = link.state === "offered";
-      link.region?.fd.close();
-      [link.region] = regions;
-      left = [];
-      if (isNew) this.#deps.join(channel, ring, link);
     } finally {
+      this.#doneWaiting(member);
       for (const fd of left) this.#deps.native.discard(fd);
     }
+  }
+
+  #lodgeLink(
+    channel: Channel,
+    reader: Attachment,
+    lodged: {
+      readonly message: LodgeRegionsMessage;
+      readonly regions: readonly LodgedRegion[];
+      readonly left: Set<Fd>;
+    },
+  ): void {
+    const { message, regions, left } = lodged;
+    const found = linkOf(channel, reader, message);
+    if (found === undefined) return;
+    const { ring, link } = found;
+    const isNew = link.state === "offered";
+    link.region?.fd.close();
+    [link.region] = regions;
+    // Before it is joined: that can fail, and the link has it then.
+    left.clear();
+    if (isNew) this.#deps.join(channel, ring, link);
+  }
+
+  #doneWaiting(member: ChannelMember): void {
+    const count = (this.#waiting.get(member) ?? 1) - 1;
+    if (count === 0) this.#waiting.delete(member);
+    else this.#waiting.set(member, count);
   }
 
   /** One look at a time for each process: what hangs, hangs for who sent it. */

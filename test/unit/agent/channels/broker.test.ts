@@ -343,6 +343,26 @@ describe("ChannelBroker", function () {
       expect(test.broker.table.attachmentCount).to.equal(1);
     });
 
+    it("should not hold descriptors without end for a process whose looks take long", async function () {
+      const a = test.process("default.a");
+      const { attachment, generation = 0 } = await a.attached("jobs", "producer", {
+        parameters: LOCK,
+      });
+      const look = Promise.withResolvers<typeof test.native.facts>();
+      test.native.inspectMemfd = () => look.promise;
+      const regions = ["data", "producer"] as const;
+      const message = { type: "lodgeRegions", attachment, generation, regions } as const;
+      for (let count = 0; count < 200; count++) {
+        test.broker.receive(a, message, [test.native.fd(), test.native.fd()]);
+      }
+      await settle();
+      expect(a.last("channelDetached")).to.include({ code: "SHIMMY_ERR_LIMIT" });
+      expect(test.native.open.size).to.be.at.most(256);
+      look.resolve({ bytes: DATA_BYTES, allocatedBytes: DATA_BYTES, id: "1" });
+      for (let turn = 0; turn < 200; turn++) await settle();
+      expect(test.native.open.size).to.equal(0);
+    });
+
     it("should end an attachment when there is no doorbell to be had", async function () {
       const [a, b] = [test.process("default.a"), test.process("default.b")];
       const producer = await a.attached("jobs", "producer", { parameters: LOCK });
