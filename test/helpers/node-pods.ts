@@ -331,7 +331,7 @@ export class NodePods {
   }
 
   #entering(pod: NodePod, argv: readonly string[]): string[] {
-    const kinds = ["net", "pid", ...(IS_UNIFIED ? ["cgroup"] : [])] as const;
+    const kinds = ["net", "pid", ...(IS_UNIFIED ? (["cgroup"] as const) : [])] as const;
     const into = kinds.map((kind) => `--${kind}=${this.#namespace(pod, kind)}`);
     return joining([pod.cgroup], ["nsenter", ...into, "--", ...argv]);
   }
