@@ -156,9 +156,24 @@ export interface RegionReply {
   readonly attachedBy: readonly string[];
 }
 
+/** What one writer made when it came. */
+export interface RingReply {
+  readonly generation: number;
+  /** UID of its writer's pod; absent while a reader alone has shown it. */
+  readonly writer?: string;
+  /** Nothing will be added. */
+  readonly isEnded: boolean;
+  /** Whether its regions are lodged, so that they outlive the writer. */
+  readonly isLodged: boolean;
+  /** UIDs of the pods that read it now. */
+  readonly readers: readonly string[];
+}
+
 /** `GET /v1/channels/NAMESPACE/NAME`. */
 export interface ChannelReply extends Omit<ChannelSummary, "attachments"> {
   readonly attachments: readonly ChannelAttachmentReply[];
+  /** Oldest first. */
+  readonly rings: readonly RingReply[];
   readonly data: readonly RegionReply[];
   readonly metadata: readonly RegionReply[];
   /** The semaphores: words of metadata regions that the other side waits on. */

@@ -1,5 +1,12 @@
 import { ShimmyError } from "../../common/errors.ts";
-import type { ChannelReply, ChannelsReply, ChannelSummary, PodName, RegionReply } from "../api.ts";
+import type {
+  ChannelReply,
+  ChannelsReply,
+  ChannelSummary,
+  PodName,
+  RegionReply,
+  RingReply,
+} from "../api.ts";
 import type { Catalog, CatalogPod } from "../catalog.ts";
 import type { ChannelBroker } from "./broker.ts";
 import { type Attachment, type Channel, type LodgedRegion, type Ring } from "./channel.ts";
@@ -155,9 +162,23 @@ function describe(channel: Channel): ChannelReply {
       state: each.state,
       since: each.since.toISOString(),
     })),
+    rings: channel.rings.map(ringReply),
     data,
     metadata,
     waitWords: waitWordsOf(metadata),
+  };
+}
+
+function ringReply({ generation, pod, writer, regions, links }: Ring): RingReply {
+  const readers = [...links.values()].flatMap(({ reader }) =>
+    reader === undefined ? [] : [reader.pod.uid],
+  );
+  return {
+    generation,
+    ...(pod === undefined ? {} : { writer: pod.uid }),
+    isEnded: writer === undefined,
+    isLodged: regions.length > 0,
+    readers: [...new Set(readers)],
   };
 }
 

@@ -69,6 +69,15 @@ describe("routes of channels", function () {
     const { number } = await b.lodgeLink(subscriber);
     const reply = showChannels(deps, undefined, "/v1/channels/default/prices") as ChannelReply;
     expectDocumented("/v1/channels/{namespace}/{name}", reply);
+    expect(reply.rings).to.deep.equal([
+      {
+        generation: publisher.generation,
+        writer: "default.a",
+        isEnded: false,
+        isLodged: true,
+        readers: ["default.b"],
+      },
+    ]);
     const both = ["default.a", "default.b"];
     expect(reply.data.map(({ kind, attachedBy }) => [kind, attachedBy])).to.deep.equal([
       ["data", both],
@@ -78,6 +87,19 @@ describe("routes of channels", function () {
       ["local", number],
     ]);
     expect(reply.waitWords.map(({ word }) => word)).to.deep.equal(["published", "next"]);
+  });
+
+  it("should tell a ring that is not lodged, and one that has ended", async function () {
+    const rings = (): unknown =>
+      (showChannels(deps, undefined, "/v1/channels/default/prices") as ChannelReply).rings.map(
+        ({ isEnded, isLodged }) => ({ isEnded, isLodged }),
+      );
+    const a = test.process("default.a");
+    const publisher = await a.attached("prices", "publisher");
+    expect(rings()).to.deep.equal([{ isEnded: false, isLodged: false }]);
+    await a.lodgeRing(publisher, publisher.generation ?? 0);
+    test.broker.leave(a);
+    expect(rings()).to.deep.equal([{ isEnded: true, isLodged: true }]);
   });
 
   it("should make a declared channel as it is declared, and not otherwise", async function () {
