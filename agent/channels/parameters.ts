@@ -37,7 +37,7 @@ export const PARAMETER_BOUNDS = {
   blockBytes: { minimum: 64, maximum: 1_048_576, multipleOf: 64 },
   readers: { minimum: 1, maximum: 1024 },
   timeToLiveMs: { minimum: 1, maximum: 86_400_000 },
-  maxLoans: { minimum: 0, maximum: 64 },
+  maxLoans: { minimum: 0, maximum: 16 },
 } as const;
 
 /** Largest data region of a channel, in bytes. */

@@ -46,7 +46,7 @@ const PARAMETERS = {
   blockBytes: 1_048_576,
   readers: 1024,
   timeToLiveMs: 86_400_000,
-  maxLoans: 64,
+  maxLoans: 16,
 } as const;
 const CHANNEL = {
   ...PARAMETERS,
