@@ -1,6 +1,7 @@
 import { expect } from "chai";
 
 import { CHANNEL_CLIENT_SCHEMAS, channelAgentSchemas } from "../../../agent/api-channel-schemas.ts";
+import { parseAgentMessage, parseClientMessage } from "../../../agent/api.ts";
 import { DEFAULT_QUOTAS } from "../../../agent/quotas.ts";
 import { readSource, section, table } from "./sources.ts";
 
@@ -20,6 +21,21 @@ describe("docs/reference/channel-protocol.md", function () {
   it("should have a row for each message of the agent, and no other", function () {
     const types = Object.keys(channelAgentSchemas({}));
     expect(messagesOf("From the agent")).to.have.members(types);
+  });
+
+  it("should show one of each message, as its schema wants it", function () {
+    const [ofProcess = [], ofAgent = []] = [
+      ...section(PAGE, "Examples").matchAll(/^```json\n(?<lines>[^`]*)```$/gm),
+    ].map(({ groups }) => groups?.lines?.trim().split("\n") ?? []);
+    const sent = ofProcess.map((line) => parseClientMessage(Buffer.from(line)));
+    const answered = ofAgent.map((line) => parseAgentMessage(Buffer.from(line)));
+    expect(sent.map((message) => JSON.stringify(message))).to.deep.equal(ofProcess);
+    expect(answered.map((message) => JSON.stringify(message))).to.deep.equal(ofAgent);
+    const types = (messages: readonly { type: string }[]): string[] => [
+      ...new Set(messages.map(({ type }) => type)),
+    ];
+    expect(types(sent)).to.have.members(Object.keys(CHANNEL_CLIENT_SCHEMAS));
+    expect(types(answered)).to.include.members(Object.keys(channelAgentSchemas({})));
   });
 
   it("should state the bounds there are", function () {
