@@ -28,6 +28,7 @@ export const CoreStatus = {
   ended: -6010,
   notNow: -6011,
   internal: -6012,
+  tooLarge: -6013,
 } as const;
 
 /** Below this a negative result is a {@link Status}; from here to -1 it is `-errno`. */
@@ -50,6 +51,7 @@ const STATUS_ERRORS: Readonly<Record<number, readonly [ShimmyErrorCode, string]>
   [CoreStatus.badReplace]: ["SHIMMY_ERR_STREAM_BROKEN", "bad_replace"],
   [CoreStatus.noMemory]: ["SHIMMY_ERR_NO_MEMORY", "no memory for a ring"],
   [CoreStatus.ended]: ["SHIMMY_ERR_CLOSED", "this direction was ended"],
+  [CoreStatus.tooLarge]: ["SHIMMY_ERR_MESSAGE_TOO_BIG", "larger than the channel or the buffer"],
 };
 
 const ERRNO_CODES: Readonly<Record<string, ShimmyErrorCode>> = {

@@ -23,6 +23,7 @@ enum class Status : int32_t {
   kEnded = -10,            // our direction was ended before
   kNotNow = -11,           // a replacement that has to wait or cannot be
   kInternal = -12,         // a system call failed in a way that it must not
+  kTooLarge = -13,         // a message is larger than the channel, or than the buffer for it
 };
 
 constexpr EndReason ToEndReason(Status status) {

@@ -1,0 +1,126 @@
+// Layout of a lock-free channel: one publisher, up to 64 subscribers, each a memory of its own.
+//
+//   data    [block 0][block 1]…[block blocks-1], mapped twice in a row     written by: publisher
+//   global  [LockfreeGlobal][slot 0]…[slot slots-1]                        written by: publisher
+//   local   [LockfreeLocal], one for each subscriber                       written by: it alone
+//
+//   L1  message number s (from 0, for ever) is described by slot s & (slots - 1); its stamp is
+//       s + 1 while it may be read, 0 while the slot or its blocks may be overwritten
+//   L2  a stamp becomes 0, then comes a FENCE, then are pins loaded: blocks of a message that is
+//       pinned then are overwritten only after its pin went, within the subscriber's budget
+//   L3  a message was read whole if its stamp is the same before and after the copy
+//   L4  a loan is good if the stamp is the same after the pin was stored and a FENCE
+//   L5  `oldest` passes s before the stamp of s goes: who finds it gone finds where to go on
+//   L6  published goes up after the stamp is there; a wake follows if it crosses an armed position
+//
+// Proved by shm-core/model/lockfree_channel.pml. See docs/architecture.md, "Lock-free channel".
+#ifndef SHIMMY_LOCKFREE_LAYOUT_H_
+#define SHIMMY_LOCKFREE_LAYOUT_H_
+
+#include "shimmy/layout.h"
+
+namespace shimmy {
+
+inline constexpr uint32_t kMaxSubscribers = 64;
+inline constexpr uint32_t kMaxLoans = 16;
+inline constexpr uint64_t kNever = ~uint64_t{0};  // a deadline or armed position that never comes
+inline constexpr uint64_t kMaxLockfreeBlocks = uint64_t{1} << 24;
+
+// SYNC: which order each word needs, and what it pairs with, stands at its uses in
+// lockfree_publisher.h and lockfree_subscriber.h.
+struct alignas(64) LockfreeSlot {
+  Word stamp;
+  Word first_block;
+  Word length;    // bytes
+  Word deadline;  // CLOCK_MONOTONIC, ns; kNever without a time-to-live
+  uint64_t reserved[4];
+};
+static_assert(sizeof(LockfreeSlot) == 64);
+
+struct LockfreeGlobal {
+  alignas(kWordSpacing) Word published;  // messages so far; its low half is the futex
+  alignas(kWordSpacing) Word oldest;     // first message that was not taken back
+  Word slowest;                          // lowest `next` of those attached, as last scanned
+  Word fin;                              // 0, or final published + 1
+};
+static_assert(offsetof(LockfreeGlobal, published) == 0);
+static_assert(offsetof(LockfreeGlobal, oldest) == 128);
+static_assert(offsetof(LockfreeGlobal, slowest) == 136);
+static_assert(offsetof(LockfreeGlobal, fin) == 144);
+static_assert(sizeof(LockfreeGlobal) == 256);
+
+struct LockfreeLocal {
+  alignas(kWordSpacing) Word next;  // first message not yet passed
+  alignas(kWordSpacing) Word futex_at;
+  Word bell_at;
+  Word fin;                                    // 1: leaves by itself
+  alignas(kWordSpacing) Word pins[kMaxLoans];  // message number + 1, or 0
+};
+static_assert(offsetof(LockfreeLocal, next) == 0);
+static_assert(offsetof(LockfreeLocal, futex_at) == 128);
+static_assert(offsetof(LockfreeLocal, bell_at) == 136);
+static_assert(offsetof(LockfreeLocal, fin) == 144);
+static_assert(offsetof(LockfreeLocal, pins) == 256);
+static_assert(sizeof(LockfreeLocal) == 384);
+
+// What both sides know from elsewhere than shared memory.
+struct LockfreeGeometry {
+  uint64_t slots = 0;        // a power of two
+  uint64_t blocks = 0;       // at most kMaxLockfreeBlocks
+  uint64_t block_bytes = 0;  // a power of two, at least 64
+  uint64_t budget = 0;       // blocks that one subscriber may keep pinned
+
+  bool valid() const {
+    return IsPowerOfTwo(slots) && IsPowerOfTwo(block_bytes) && block_bytes >= 64 && blocks > 0 &&
+           blocks <= kMaxLockfreeBlocks && slots <= kMaxLockfreeBlocks &&
+           block_bytes <= kMaxCapacity / blocks && budget <= blocks;
+  }
+  uint64_t max_bytes() const { return blocks * block_bytes; }
+  uint64_t BlocksOf(uint64_t bytes) const {
+    return bytes == 0 ? 1 : bytes / block_bytes + (bytes % block_bytes != 0 ? 1 : 0);
+  }
+  uint64_t global_bytes() const { return sizeof(LockfreeGlobal) + slots * sizeof(LockfreeSlot); }
+};
+
+inline LockfreeSlot* SlotsOf(LockfreeGlobal* global) noexcept {
+  return reinterpret_cast<LockfreeSlot*>(reinterpret_cast<unsigned char*>(global) +
+                                         sizeof(LockfreeGlobal));
+}
+
+namespace internal {
+
+// SYNC payload (relaxed): a reader may copy blocks while they are overwritten, and drops what it
+// copied when the stamp changed (L3). Both sides copy whole words as relaxed atomics, so that this
+// is no data race by the letter either; order comes from the stamps and their fences. A word is
+// eight bytes: blocks begin at multiples of 64 and a tail of less is padded within its block.
+inline void StorePayload(unsigned char* to, const unsigned char* from, uint64_t bytes) noexcept {
+  auto* out = reinterpret_cast<uint64_t*>(to);
+  for (; bytes >= 8; bytes -= 8, from += 8) {
+    uint64_t word;
+    __builtin_memcpy(&word, from, 8);
+    __atomic_store_n(out++, word, __ATOMIC_RELAXED);
+  }
+  if (bytes == 0) return;
+  uint64_t word = 0;
+  for (uint64_t i = 0; i < bytes; i++) word |= uint64_t{from[i]} << (8 * i);
+  // SYNC payload (relaxed): as above.
+  __atomic_store_n(out, word, __ATOMIC_RELAXED);
+}
+
+inline void LoadPayload(unsigned char* to, const unsigned char* from, uint64_t bytes) noexcept {
+  const auto* in = reinterpret_cast<const uint64_t*>(from);
+  for (; bytes >= 8; bytes -= 8, to += 8) {
+    // SYNC payload (relaxed): see StorePayload().
+    const uint64_t word = __atomic_load_n(in++, __ATOMIC_RELAXED);
+    __builtin_memcpy(to, &word, 8);
+  }
+  if (bytes == 0) return;
+  const uint64_t word = __atomic_load_n(in, __ATOMIC_RELAXED);
+  for (uint64_t i = 0; i < bytes; i++) to[i] = static_cast<unsigned char>(word >> (8 * i));
+}
+
+}  // namespace internal
+
+}  // namespace shimmy
+
+#endif  // SHIMMY_LOCKFREE_LAYOUT_H_
