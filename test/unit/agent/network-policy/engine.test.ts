@@ -273,6 +273,17 @@ describe("NetworkPolicies#decide()", function () {
       { client: { addresses: ["fd00::1"] } },
     ],
     [
+      "everything of IPv6, as a block, for an IPv4 address",
+      [["shop", from('{ ipBlock: { cidr: "::/0" } }')]],
+      "denied",
+    ],
+    [
+      "everything of IPv4, as a block, for an IPv6 address",
+      [["shop", from("{ ipBlock: { cidr: 0.0.0.0/0 } }")]],
+      "denied",
+      { client: { addresses: ["fd00::1"] } },
+    ],
+    [
       "a block with one of two addresses",
       [["shop", from("{ ipBlock: { cidr: 10.1.0.0/24 } }")]],
       "unknown",
@@ -429,6 +440,11 @@ describe("parseNetworkPolicy()", function () {
     [
       "a block too narrow",
       "{ podSelector: {}, ingress: [{ from: [{ ipBlock: { cidr: 1.0.0.0/33 } }] }] }",
+      /not a range/,
+    ],
+    [
+      "a block of IPv4 addresses written as IPv6 ones",
+      '{ podSelector: {}, ingress: [{ from: [{ ipBlock: { cidr: "::ffff:1.0.0.0/104" } }] }] }',
       /not a range/,
     ],
     [
