@@ -112,6 +112,7 @@ class Reader {
 
 constexpr LockfreeGeometry kSmall{8, 64, 64, 16};
 
+// L1
 TEST(LockfreeChannel, DeliversInOrderAndWaitsWithoutTimeToLive) {
   Channel channel(kSmall);
   Reader reader(&channel);
@@ -127,6 +128,7 @@ TEST(LockfreeChannel, DeliversInOrderAndWaitsWithoutTimeToLive) {
   EXPECT_EQ(reader.state.missed, 0u);
 }
 
+// L5, L7
 TEST(LockfreeChannel, DeliversExpiredUntilOverwrittenAndCountsMissed) {
   Channel channel(kSmall);
   Reader reader(&channel);
@@ -140,6 +142,7 @@ TEST(LockfreeChannel, DeliversExpiredUntilOverwrittenAndCountsMissed) {
   EXPECT_EQ(reader.state.missed, 3u);
 }
 
+// L7
 TEST(LockfreeChannel, WaitsForAsManyReadersAsAsked) {
   Channel channel(kSmall, 2);
   Reader one(&channel);
@@ -155,6 +158,7 @@ TEST(LockfreeChannel, WaitsForAsManyReadersAsAsked) {
   newest.Expect(8, 8);
 }
 
+// L2, L4, L8
 TEST(LockfreeChannel, StepsOverPinnedRunsThatWrap) {
   Channel channel({4, 16, 64, 8});
   Reader reader(&channel);
@@ -187,6 +191,7 @@ TEST(LockfreeChannel, StepsOverPinnedRunsThatWrap) {
   EXPECT_GT(reader.state.missed, 0u);
 }
 
+// L9
 TEST(LockfreeChannel, IgnoresPinsBeyondTheBudgetAndDetachesLiars) {
   Channel channel({8, 16, 64, 2});
   Reader liar(&channel), honest(&channel);
@@ -264,6 +269,7 @@ void ReadAll(Reader* reader, bool by_bell, bool loans, std::atomic<uint64_t>* go
   }
 }
 
+// L3, L5, L6
 TEST(LockfreeChannelStress, ThreadsSeeWholeMessagesInOrderAndExactGaps) {
   for (const uint64_t deadline : {uint64_t{0}, kNever}) {
     Channel channel({16, 64, 64, 32});
@@ -294,6 +300,7 @@ TEST(LockfreeChannelStress, ThreadsSeeWholeMessagesInOrderAndExactGaps) {
   }
 }
 
+// L9
 TEST(LockfreeChannelStress, HostileSubscribersSlowNobodyDown) {
   Channel channel({16, 64, 64, 4});
   Reader honest(&channel);
@@ -354,6 +361,7 @@ TEST(LockfreeChannelStress, KilledSubscribersLeaveThePublisherAndOthersWell) {
   }
 }
 
+// L3
 TEST(LockfreeChannelStress, KilledPublisherLeavesNoTornMessage) {
   for (unsigned round = 0; round < 40; round++) {
     Channel channel({16, 64, 64, 16});
