@@ -1,5 +1,7 @@
 // Links the whole core without libc, libstdc++ or compiler run-time helpers, and runs one
 // stream through it. The exit code is 0, or the number of the step that failed.
+#include "shimmy/lockfree_publisher.h"
+#include "shimmy/lockfree_subscriber.h"
 #include "shimmy/stream_end.h"
 #include "shimmy/sys_raw.h"
 
@@ -26,7 +28,41 @@ bool MakeHalf(const HalfSpec& spec, HalfMap* writer, HalfMap* reader, int* fd) {
          (reader == nullptr || shimmy::MapAsReader<RawSys>(*fd, bounds, reader) == Status::kOk);
 }
 
+shimmy::LockfreePublisherState g_publisher;
+shimmy::LockfreeSubscriberState g_subscriber;
+shimmy::LockfreeShadow g_shadow[2];
+shimmy::LockfreeLocal g_local;
+alignas(128) unsigned char g_global[sizeof(shimmy::LockfreeGlobal) + 2 * 64];
+alignas(64) unsigned char g_data[2 * 4 * 64];  // one message, which does not wrap
+
+int RunLockfree() {
+  g_publisher.geometry = g_subscriber.geometry = {2, 4, 64, 4};
+  g_publisher.global = g_subscriber.global = reinterpret_cast<shimmy::LockfreeGlobal*>(g_global);
+  g_publisher.data = g_data;
+  g_publisher.shadow = g_shadow;
+  g_subscriber.data = g_data;
+  g_subscriber.local = &g_local;
+  shimmy::LockfreePublisher<RawSys> publisher(&g_publisher);
+  shimmy::LockfreeSubscriber<RawSys> subscriber(&g_subscriber);
+  subscriber.Prepare(&g_local);
+  uint64_t start = 0;
+  if (publisher.Begin() != Status::kOk || publisher.Attach(&g_local, -1, false, &start) != 0) {
+    return 20;
+  }
+  subscriber.Begin(start);
+  if (!subscriber.Arm(false)) return 21;
+  if (publisher.Publish("abc", 3, 0, shimmy::kNever) != Status::kOk) return 22;
+  subscriber.WaitFutex(1);
+  shimmy::LockfreeMessage message;
+  if (subscriber.Loan(&message) != Status::kOk || message.data[2] != 'c') return 23;
+  subscriber.Release(message.loan);
+  publisher.Fin();
+  publisher.Detach(0);
+  return subscriber.Take(g_bytes, sizeof g_bytes, &message) == Status::kEof ? 0 : 24;
+}
+
 int Run() {
+  if (const int failed = RunLockfree(); failed != 0) return failed;
   shimmy::DoorbellSizes sizes;
   if (shimmy::ProbeDoorbell<RawSys>(&sizes) != Status::kOk) return 1;
   int bell[2];
