@@ -49,6 +49,13 @@ describe("renderReadmeBlock()", function () {
     });
   }
 
+  it("should begin with what the reader came for", function () {
+    const names = ["agent", "ring", "sidecar"];
+    const text = renderReadmeBlock(names.map((bench) => makeResult({ bench })));
+    const order = [...text.matchAll(/^Bench `(\w+)`/gm)].map(([, bench]) => bench);
+    expect(order).to.deep.equal(["sidecar", "ring", "agent"]);
+  });
+
   it("should leave keys without a bound to docs/benchmarks.md", function () {
     expect(block).not.to.include("a detail");
   });
