@@ -314,6 +314,9 @@ const NOT_CARRIED: Readonly<Record<UncarriedCause, string>> = {
   on_delete:
     "shimmy.io/inject is in the template, and pods from before have no sidecar: the strategy is " +
     "OnDelete; delete the pods to have them made anew",
+  partition:
+    "shimmy.io/inject is in the template, and pods from before have no sidecar: they are below " +
+    "the partition of the rolling update; set it to 0",
 };
 
 function notCarried({ cause, ...workload }: UncarriedWorkload): ObjectEvent {

@@ -20,7 +20,7 @@ export const CARRIED_RESOURCES: readonly Resource[] = [
  */
 export type UncarriedCause = "template" | Hold;
 
-type Hold = "paused" | "on_delete";
+type Hold = "paused" | "on_delete" | "partition";
 
 /** A workload that opted in by its own annotation, and whose pods may not know. */
 export interface UncarriedWorkload {
@@ -47,7 +47,10 @@ interface RawWorkload extends KubernetesObject {
     readonly template?: Template;
     readonly jobTemplate?: { readonly spec?: { readonly template?: Template } };
     readonly paused?: boolean;
-    readonly updateStrategy?: { readonly type?: string };
+    readonly updateStrategy?: {
+      readonly type?: string;
+      readonly rollingUpdate?: { readonly partition?: number };
+    };
   };
 }
 
@@ -101,7 +104,8 @@ function causeOf({ spec = {} }: RawWorkload): UncarriedCause | undefined {
 
 function holdOf({ paused, updateStrategy }: NonNullable<RawWorkload["spec"]>): Hold | undefined {
   if (paused === true) return "paused";
-  return updateStrategy?.type === "OnDelete" ? "on_delete" : undefined;
+  if (updateStrategy?.type === "OnDelete") return "on_delete";
+  return (updateStrategy?.rollingUpdate?.partition ?? 0) > 0 ? "partition" : undefined;
 }
 
 function wordsOf({ labels = {}, annotations = {} }: NonNullable<Template["metadata"]>): string[] {

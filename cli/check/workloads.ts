@@ -58,8 +58,8 @@ export async function checkUncarried(context: CheckContext): Promise<Finding[]> 
       ? []
       : [
           warn(
-            `the opt-in waits until ${someOf(waiting)} make new pods: they are paused, or of strategy OnDelete`,
-            "kubectl rollout resume them, or delete their pods",
+            `the opt-in waits until ${someOf(waiting)} make new pods: they are paused, of strategy OnDelete, or keep pods below a partition`,
+            "kubectl rollout resume them, delete their pods, or set the partition to 0",
           ),
         ]),
   ];

@@ -101,7 +101,8 @@ function heldBack({ kind, spec = {}, metadata }: RollingObject): string | undefi
   const { type, rollingUpdate } = spec.updateStrategy ?? {};
   if (type === "OnDelete") return "has strategy OnDelete; delete its pods";
   if ((rollingUpdate?.partition ?? 0) > 0) {
-    return "keeps pods below its partition; set the partition to 0, or delete those pods";
+    // Those that are deleted come back as they were.
+    return "keeps pods below its partition; set the partition to 0";
   }
   return undefined;
 }

@@ -20,6 +20,9 @@ function causes(spec: object, pods: readonly PodSketch[], annotations: object = 
 
 describe("findUncarried()", function () {
   const onDelete = { updateStrategy: { type: "OnDelete" } };
+  const partition = (first: number): object => ({
+    updateStrategy: { type: "RollingUpdate", rollingUpdate: { partition: first } },
+  });
   const paused = { template: CARRIED, paused: true };
   const table: [what: string, spec: object, pods: PodSketch[], expected: string[]][] = [
     ["a template that says nothing", { template: {} }, [], ["template"]],
@@ -27,6 +30,8 @@ describe("findUncarried()", function () {
     ["a template that was carried", { template: CARRIED }, [OLD], []],
     ["a pause that keeps pods as they were", paused, [OLD], ["paused"]],
     ["a strategy that does", { template: CARRIED, ...onDelete }, [OLD], ["on_delete"]],
+    ["a partition", { template: CARRIED, ...partition(2) }, [OLD], ["partition"]],
+    ["a partition of nothing", { template: CARRIED, ...partition(0) }, [OLD], []],
     ["a strategy that does not", { template: CARRIED, updateStrategy: {} }, [OLD], []],
     ["a pause that keeps nothing", paused, [], []],
     ["a pause of what is injected", paused, [{ ...OLD, sidecar: "native" }], []],
