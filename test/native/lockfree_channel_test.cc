@@ -41,7 +41,9 @@ struct Memory {
     at = static_cast<unsigned char*>(
         mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
     for (uint64_t from = 0; from < size; from += bytes) {
-      mmap(at + from, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+      void* const mapped =
+          mmap(at + from, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
+      EXPECT_EQ(mapped, at + from);
     }
     close(fd);
   }
@@ -236,6 +238,19 @@ TEST(LockfreeChannel, RefusesTooLargeAndKeepsWhatDoesNotFit) {
   reader.Expect(0, 64 * 64);
 }
 
+void SleepUntilCalled(Reader* reader, bool by_bell) {
+  if (reader->subscriber.Arm(by_bell)) {
+    if (by_bell) {
+      RawSys::Poll(reader->bell[1], POLLIN, 20000);
+    } else {
+      reader->subscriber.WaitFutex(20000000000);
+    }
+  }
+  reader->subscriber.Disarm();
+  while (EatRecord<RawSys>(reader->bell[1]).kind == RecordKind::kBell) {
+  }
+}
+
 // Reads everything and checks it, sleeping by futex or bell; ends at fin.
 void ReadAll(Reader* reader, bool by_bell, bool loans, std::atomic<uint64_t>* got) {
   for (uint64_t last = 0;;) {
@@ -243,16 +258,7 @@ void ReadAll(Reader* reader, bool by_bell, bool loans, std::atomic<uint64_t>* go
     Status status = loans ? reader->subscriber.Loan(&m) : reader->Take(&m);
     if (status == Status::kEof) return;
     if (status == Status::kWouldBlock) {
-      if (reader->subscriber.Arm(by_bell)) {
-        if (by_bell) {
-          RawSys::Poll(reader->bell[1], POLLIN, 20000);
-        } else {
-          reader->subscriber.WaitFutex(20000000000);
-        }
-      }
-      reader->subscriber.Disarm();
-      while (EatRecord<RawSys>(reader->bell[1]).kind == RecordKind::kBell) {
-      }
+      SleepUntilCalled(reader, by_bell);
       continue;
     }
     // Larger than the budget: to be copied.
@@ -275,9 +281,11 @@ TEST(LockfreeChannelStress, ThreadsSeeWholeMessagesInOrderAndExactGaps) {
     Channel channel({16, 64, 64, 32});
     constexpr uint64_t kMessages = 20000;
     std::vector<std::unique_ptr<Reader>> readers;
+    std::vector<std::thread> threads;
+    readers.reserve(4);
+    threads.reserve(4);
     std::atomic<uint64_t> got[4] = {};
     for (int i = 0; i < 4; i++) readers.push_back(std::make_unique<Reader>(&channel));
-    std::vector<std::thread> threads;
     for (int i = 0; i < 4; i++) {
       threads.emplace_back(ReadAll, readers[static_cast<size_t>(i)].get(), i % 2 == 0, i >= 2,
                            &got[i]);

@@ -44,7 +44,7 @@ int RunLockfree() {
   g_subscriber.local = &g_local;
   shimmy::LockfreePublisher<RawSys> publisher(&g_publisher);
   shimmy::LockfreeSubscriber<RawSys> subscriber(&g_subscriber);
-  subscriber.Prepare(&g_local);
+  shimmy::LockfreeSubscriber<RawSys>::Prepare(&g_local);
   uint64_t start = 0;
   if (publisher.Begin() != Status::kOk || publisher.Attach(&g_local, -1, false, &start) != 0) {
     return 20;
