@@ -162,7 +162,7 @@ TEST(LockfreeChannel, WaitsForAsManyReadersAsAsked) {
 
 // L2, L4, L8
 TEST(LockfreeChannel, StepsOverPinnedRunsThatWrap) {
-  Channel channel({4, 16, 64, 8});
+  Channel channel({4, 16, 256, 8});
   Reader reader(&channel);
   std::mt19937_64 random(1);
   struct Held {
@@ -171,7 +171,7 @@ TEST(LockfreeChannel, StepsOverPinnedRunsThatWrap) {
   std::deque<Held> held;
   uint64_t published = 0;
   for (int i = 0; i < 20000; i++) {
-    const uint64_t bytes = random() % 300;
+    const uint64_t bytes = random() % 1200;
     if (channel.publisher.Publish(Message(published, bytes).data(), bytes, 0, 0) == Status::kOk) {
       published++;
     } else {
@@ -195,16 +195,16 @@ TEST(LockfreeChannel, StepsOverPinnedRunsThatWrap) {
 
 // L9
 TEST(LockfreeChannel, IgnoresPinsBeyondTheBudgetAndDetachesLiars) {
-  Channel channel({8, 16, 64, 2});
+  Channel channel({8, 16, 256, 2});
   Reader liar(&channel), honest(&channel);
-  for (uint64_t n = 0; n < 8; n++) ASSERT_EQ(channel.Publish(n, 128, 0, 0), Status::kOk);
+  for (uint64_t n = 0; n < 8; n++) ASSERT_EQ(channel.Publish(n, 512, 0, 0), Status::kOk);
   for (uint64_t i = 0; i < kMaxLoans; i++) liar.local->pins[i].store(i + 1);
   LockfreeMessage m;
   ASSERT_EQ(honest.subscriber.Loan(&m), Status::kOk);
   LockfreeMessage more;
   EXPECT_EQ(honest.subscriber.Loan(&more), Status::kNotNow);  // its own budget is used up
-  for (uint64_t n = 8; n < 100; n++) ASSERT_EQ(channel.Publish(n, 128, 0, 0), Status::kOk);
-  EXPECT_EQ(std::vector<unsigned char>(m.data, m.data + m.bytes), Message(0, 128));
+  for (uint64_t n = 8; n < 100; n++) ASSERT_EQ(channel.Publish(n, 512, 0, 0), Status::kOk);
+  EXPECT_EQ(std::vector<unsigned char>(m.data, m.data + m.bytes), Message(0, 512));
   liar.local->next.store(1000);
   channel.publisher.Scan(0);
   EXPECT_EQ(channel.state.counts.detached_broken, 1u);
