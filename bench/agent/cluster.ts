@@ -1,12 +1,22 @@
-// The API server of the agent bench, in a process of its own: a large cluster, and then changes of
-// slices. It prints its address, then a line for each change of a Service that somebody calls.
+// The API server of the agent bench, in a process of its own: a large cluster, and, once /begin is
+// asked for, changes of slices. It prints its address, then a line for each change of a Service that
+// somebody calls.
 //
 //   cluster.ts CHANGES PER_SECOND
 import { setTimeout as delay } from "node:timers/promises";
 
 import { RESOURCES } from "../../common/kubernetes/resources.ts";
 import { FakeApiServer, type StoredObject } from "../../test/helpers/fake-api-server.ts";
-import { calledBy, NAMESPACE, NODE, podUid, type Seen, serviceName, SIZE } from "./size.ts";
+import {
+  calledBy,
+  type Change,
+  NAMESPACE,
+  NODE,
+  podName,
+  podUid,
+  serviceName,
+  SIZE,
+} from "./size.ts";
 
 const { pods, services, endpointSlices, namespaces, nodes, shimmyNodes } = RESOURCES;
 const [changes = 0, perSecond = 1] = process.argv.slice(2).map(Number);
@@ -37,7 +47,7 @@ function localPod(index: number): StoredObject {
   }));
   return {
     metadata: {
-      name: `pod-${index}`,
+      name: podName(index),
       namespace: NAMESPACE,
       uid: podUid(index),
       labels: { app: `app-${index % 25}`, "pod-template-hash": "5d4f8c7b9d" },
@@ -124,8 +134,9 @@ async function churn(): Promise<void> {
   for (let done = 0; done < changes; done++) {
     await delay((Math.random() * 2000) / perSecond);
     const at = Date.now();
-    const address = change(called[(done * 31) % called.length] ?? 0);
-    process.stdout.write(`${JSON.stringify({ address, at } satisfies Seen)}\n`);
+    const service = called[(done * 31) % called.length] ?? 0;
+    const address = change(service);
+    process.stdout.write(`${JSON.stringify({ service, address, at } satisfies Change)}\n`);
     change(uncalled + (done % uncalled));
   }
 }

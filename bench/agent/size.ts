@@ -18,6 +18,11 @@ export function serviceName(index: number): string {
   return `service-${index}`;
 }
 
+/** Name of a pod of the node. */
+export function podName(index: number): string {
+  return `pod-${index}`;
+}
+
 /** UID of a pod of the node. */
 export function podUid(index: number): string {
   return `00000000-0000-4000-8000-${String(index).padStart(12, "0")}`;
@@ -29,8 +34,10 @@ export function calledBy(pod: number): readonly number[] {
   return Array.from({ length: SERVICES_PER_POD }, (_, i) => (pod * 37 + i * 211) % called);
 }
 
-/** One change of a slice, as either side saw it. */
-export interface Seen {
+/** One change of a slice, as the API server made it. */
+export interface Change {
+  /** Index of its Service. */
+  readonly service: number;
   /** The address that came with it, unlike all others. */
   readonly address: string;
   /** Time of day, in milliseconds. */
@@ -42,7 +49,8 @@ export const FIGURES: readonly Target[] = [
   { key: "peak_rss_mib", title: "largest resident memory of the agent, MiB", bound: 250 },
   {
     key: "endpoint_p99_ms",
-    title: "change of an EndpointSlice until the sidecars' message is made, 99th percentile, ms",
+    title:
+      "change of an EndpointSlice until all pods that watch its Service have the message, 99th percentile, ms",
     bound: 1000,
   },
 ];

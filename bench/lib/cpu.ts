@@ -94,8 +94,8 @@ export class CpuMeter {
   close(): void {
     if (this.#timesDirectory !== undefined) rmSync(this.#timesDirectory, FORCE);
     if (this.#base === undefined) return;
-    for (const name of this.#roles.keys()) removeDirectory(join(this.#base, name));
-    removeDirectory(this.#base);
+    for (const name of this.#roles.keys()) removeCgroup(join(this.#base, name));
+    removeCgroup(this.#base);
     this.#roles.clear();
   }
 
@@ -210,7 +210,8 @@ function makeBase(
   return undefined;
 }
 
-function removeDirectory(directory: string): void {
+/** Removes a cgroup whose processes have been killed; one that somebody else removed is no error. */
+export function removeCgroup(directory: string): void {
   for (let attempt = 0; attempt < REMOVE_ATTEMPTS; attempt++) {
     try {
       rmdirSync(directory);

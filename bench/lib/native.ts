@@ -10,8 +10,17 @@ const ROOT = join(import.meta.dirname, "../..");
  * @throws Error with the compiler's output when it does not compile.
  */
 export function buildNative(name: string): string {
-  execFileSync("bash", [join(ROOT, "scripts/build-native.sh"), "release", `bench_${name}`], {
+  return build(`bench_${name}`, `bench_${name}`);
+}
+
+/** Builds shimmy-netns-helper in the same way. */
+export function buildNetnsHelper(): string {
+  return build("shimmy_netns_helper", "shimmy-netns-helper");
+}
+
+function build(target: string, program: string): string {
+  execFileSync("bash", [join(ROOT, "scripts/build-native.sh"), "release", target], {
     stdio: ["ignore", "ignore", "inherit"],
   });
-  return join(ROOT, "build/release", `bench_${name}`);
+  return join(ROOT, "build/release", program);
 }

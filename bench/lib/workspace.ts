@@ -41,6 +41,7 @@ export class Workspace {
   readonly directory: string;
   readonly cpu: CpuMeter;
   readonly #children = new Set<ChildProcess>();
+  readonly #cleanups: (() => void)[] = [];
   readonly #onSignal = (signal: NodeJS.Signals): void => {
     this.closeNow();
     process.exit(signal === "SIGINT" ? 130 : 143);
@@ -56,6 +57,11 @@ export class Workspace {
     chmodSync(this.directory, 0o711);
     for (const signal of EXIT_SIGNALS) process.on(signal, this.#onSignal);
     process.on("exit", this.#onExit);
+  }
+
+  /** Has something removed at the end, once all processes were stopped; it must not wait for long. */
+  onClose(cleanup: () => void): void {
+    this.#cleanups.push(cleanup);
   }
 
   /** Path of a file of this run. */
@@ -140,6 +146,7 @@ export class Workspace {
     for (const child of this.#children) signalGroup(child, "SIGKILL");
     for (const signal of EXIT_SIGNALS) process.off(signal, this.#onSignal);
     process.off("exit", this.#onExit);
+    for (const cleanup of this.#cleanups.splice(0)) cleanup();
     this.cpu.close();
     rmSync(this.directory, { recursive: true, force: true });
   }

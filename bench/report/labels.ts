@@ -33,6 +33,8 @@ const METRICS: Readonly<Record<string, string>> = {
   p99Ms: "p99 ms",
   maxMs: "max ms",
   peakRssMib: "peak RSS MiB",
+  untilToldS: "until told, s",
+  cpuShare: "CPUs",
 };
 
 /** A peer's name for people; the name itself when it has no other. */

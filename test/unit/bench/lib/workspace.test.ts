@@ -28,6 +28,15 @@ describe("Workspace", function () {
     while (livingMembers(daemon.pid).length > 0) await delay(5);
   });
 
+  it("should have other things removed once its processes have ended", async function () {
+    const daemon = workspace.start({ name: "daemon", argv: ["sleep", "60"] });
+    const seen: boolean[] = [];
+    workspace.onClose(() => seen.push(daemon.isRunning()));
+    await workspace.close();
+    await workspace.close();
+    expect(seen).to.deep.equal([false]);
+  });
+
   it("should give back the output of a program", async function () {
     expect(await workspace.run({ name: "echo", argv: ["echo", "hello"] })).to.equal("hello\n");
   });
