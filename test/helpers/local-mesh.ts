@@ -21,6 +21,7 @@ import { Workspace } from "../../cli/local/workspace.ts";
 import { parsePrometheus, sumSamples, type Sample } from "../../cli/prometheus.ts";
 import { eventually } from "./eventually.ts";
 import { snapshotProcess, type ProcessSnapshot } from "./process-snapshot.ts";
+import { SLOW_SIDECAR } from "./slowness.ts";
 
 const COMMAND = join(import.meta.dirname, "../../cli/bin.js");
 const NAMESPACE = "default";
@@ -169,6 +170,7 @@ export class LocalMesh {
       SHIMMY_LISTEN_ADDRESSES: address,
       SHIMMY_DRAIN_TIMEOUT: "0",
       ...(upstreams === "" ? {} : { SHIMMY_UPSTREAMS: upstreams }),
+      ...SLOW_SIDECAR,
       ...this.#options.env,
       ...env,
     });

@@ -17,6 +17,7 @@ import type { StatusReply } from "../../sidecar/status.ts";
 import { eventually } from "./eventually.ts";
 import { Metrics } from "./local-mesh.ts";
 import { mustRun, type ProgramResult } from "./run-program.ts";
+import { SLOW_SIDECAR } from "./slowness.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
 const COMMAND = join(ROOT, "cli/bin.js");
@@ -194,6 +195,7 @@ export class NodePods {
       SHIMMY_POD: `default/${pod.name}`,
       SHIMMY_AGENT_DIR: "@shimmy",
       SHIMMY_DRAIN_TIMEOUT: "0",
+      ...SLOW_SIDECAR,
       ...(upstreams === "" ? {} : { SHIMMY_UPSTREAMS: upstreams }),
       ...env,
     });

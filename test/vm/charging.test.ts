@@ -12,6 +12,7 @@ const CONNECTIONS = 40;
 /** The first ring of a stream and its control page: docs/architecture.md. */
 const HALF_BYTES = 20_480;
 const BUDGET_BYTES = 2 * 1024 * 1024;
+const PAGE = "alive";
 const LARGE_BYTES = 32 * 1024 * 1024;
 
 describe("memory of rings with cgroups of version 2", function () {
@@ -58,6 +59,17 @@ describe("memory of rings with cgroups of version 2", function () {
     };
   }
 
+  /** Calls nginx through the client's sidecar. */
+  async function call(): Promise<string> {
+    return (await node.in(client, ["curl", "-sf", "http://127.0.0.1:9001/"])).stdout;
+  }
+
+  function sidecarOf(pod: NodePod): void {
+    const env = { SHIMMY_RING_BUDGET: String(BUDGET_BYTES) };
+    if (pod === client) node.startSidecar(pod, "nginx:9001", { env, cgroup: payer.client });
+    else node.startSidecar(pod, "", { env, cgroup: payer.server });
+  }
+
   before(async function () {
     node = new NodePods();
     await node.start();
@@ -67,6 +79,7 @@ describe("memory of rings with cgroups of version 2", function () {
     await Promise.all([node.run(client), node.run(server)]);
     const folder = node.workspace.path("nginx");
     mkdirSync(folder);
+    writeFileSync(join(folder, "index.html"), PAGE);
     writeFileSync(join(folder, "large"), Buffer.alloc(LARGE_BYTES));
     const listen = `listen ${server.address}:8080; root ${folder}; access_log off;`;
     const config = `daemon off; pid ${folder}/pid; error_log stderr; user root;
@@ -77,9 +90,8 @@ describe("memory of rings with cgroups of version 2", function () {
       client: node.makeContainer(client, "sidecar"),
       server: node.makeContainer(server, "sidecar"),
     };
-    const env = { SHIMMY_RING_BUDGET: String(BUDGET_BYTES) };
-    node.startSidecar(client, "nginx:9001", { env, cgroup: payer.client });
-    node.startSidecar(server, "", { env, cgroup: payer.server });
+    sidecarOf(client);
+    sidecarOf(server);
     await Promise.all([node.connected(client), node.connected(server)]);
     const first = await open(1); // the session, and what a process makes once
     await first();
@@ -91,6 +103,11 @@ describe("memory of rings with cgroups of version 2", function () {
 
   after(async function () {
     await node.close();
+  });
+
+  it("should be looked at where containers see no cgroup but their own", async function () {
+    const { stdout } = await node.in(client, ["cat", "/proc/self/cgroup"]);
+    expect(stdout.trim()).to.equal("0::/");
   });
 
   it("should be charged to the sidecar that writes them, on each side its own", async function () {
@@ -136,5 +153,30 @@ describe("memory of rings with cgroups of version 2", function () {
     expect(charged("client") - before).to.be.at.most(BUDGET_BYTES);
     expect([outOfMemoryKills("client"), outOfMemoryKills("server")]).to.deep.equal([0, 0]);
     await close();
+  });
+
+  it("should be let go of when its writer is out of memory, and the other sidecar goes on", async function () {
+    const before = charged("client");
+    const killed = { client: outOfMemoryKills("client"), server: outOfMemoryKills("server") };
+    await open(CONNECTIONS);
+    const tcp = await outbound("tcp");
+    writeFileSync(join(payer.server, "memory.max"), String(BUDGET_BYTES));
+    await node.process("sidecar of server").ended;
+    expect(outOfMemoryKills("server")).to.be.above(killed.server);
+    expect(outOfMemoryKills("client")).to.equal(killed.client);
+    await eventually("rings to be gone", async () => (await openRings(client)) === 0);
+    expect(charged("client") - before).to.be.below(HALF_BYTES * 2);
+    // What the dead one wrote is freed as well, though its reader lives.
+    expect(charged("server")).to.be.below(HALF_BYTES * 2);
+    expect(await call()).to.equal(PAGE);
+    expect(await outbound("tcp")).to.equal(tcp + 1);
+
+    writeFileSync(join(payer.server, "memory.max"), "max");
+    sidecarOf(server);
+    await node.connected(server);
+    const shm = await outbound("shm");
+    await eventually("shared memory to be used again", async () => {
+      return (await call()) === PAGE && (await outbound("shm")) > shm;
+    });
   });
 });
