@@ -29,6 +29,7 @@ export const CoreStatus = {
   notNow: -6011,
   internal: -6012,
   tooLarge: -6013,
+  interrupted: -6014,
 } as const;
 
 /** Below this a negative result is a {@link Status}; from here to -1 it is `-errno`. */

@@ -18,12 +18,11 @@
 #define SHIMMY_LOCKFREE_LAYOUT_H_
 
 #include "shimmy/layout.h"
+#include "shimmy/region.h"
 
 namespace shimmy {
 
 inline constexpr uint32_t kMaxSubscribers = 64;
-inline constexpr uint32_t kMaxLoans = 16;
-inline constexpr uint64_t kNever = ~uint64_t{0};  // a deadline or armed position that never comes
 inline constexpr uint64_t kMaxLockfreeBlocks = uint64_t{1} << 24;
 
 // SYNC: which order each word needs, and what it pairs with, stands at its uses in

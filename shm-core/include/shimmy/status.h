@@ -24,6 +24,7 @@ enum class Status : int32_t {
   kNotNow = -11,           // a replacement that has to wait or cannot be
   kInternal = -12,         // a system call failed in a way that it must not
   kTooLarge = -13,         // a message is larger than the channel, or than the buffer for it
+  kInterrupted = -14,      // a wait was left because somebody of this process, or a signal, said so
 };
 
 constexpr EndReason ToEndReason(Status status) {
