@@ -32,6 +32,8 @@ const METRICS: Readonly<Record<string, string>> = {
   p50Ms: "p50 ms",
   p99Ms: "p99 ms",
   maxMs: "max ms",
+  connections: "connections made",
+  injectorCpuUs: "injector CPU µs",
   peakRssMib: "peak RSS MiB",
   untilToldS: "until told, s",
   cpuShare: "CPUs",

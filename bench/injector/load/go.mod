@@ -1,0 +1,3 @@
+module shimmy/bench/injector/load
+
+go 1.24
