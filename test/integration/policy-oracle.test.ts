@@ -12,7 +12,7 @@ import {
 import { Random, scaled, testSeed } from "../helpers/random.ts";
 import { runProgram } from "../helpers/run-program.ts";
 
-const ORACLE = join(import.meta.dirname, "../oracle/build.sh");
+const BUILD = join(import.meta.dirname, "../../scripts/build-go.sh");
 const QUESTIONS = scaled(20_000);
 const BATCH = 5000;
 const BUILD_LIMIT_MS = 900_000;
@@ -39,6 +39,8 @@ interface Question {
   readonly port: number;
   /** Empty when the server does not name that port. */
   readonly portName: string;
+  /** What else the server names; the oracle need not know. */
+  readonly otherPorts: PolicyPod["namedPorts"];
 }
 
 /** Policies that often say something of the pods that are asked about. */
@@ -54,15 +56,20 @@ class Author {
     const namespaces = NAMESPACES.map((name) => [name, this.#labels()] as const);
     const pod = (): Pod => {
       const [namespace, namespaceLabels] = random.pick(namespaces);
-      const address = `10.1.${random.integer(0, 3)}.${random.integer(0, 255)}`;
-      return { namespace, namespaceLabels, labels: this.#labels(), address };
+      return { namespace, namespaceLabels, labels: this.#labels(), address: this.#address() };
     };
+    const port = random.pick(PORTS);
     return {
       policies: this.#many(4, () => this.#policy()),
       client: pod(),
       server: pod(),
-      port: random.pick(PORTS),
+      port,
       portName: random.chance(0.5) ? random.pick(PORT_NAMES) : "",
+      otherPorts: this.#many(2, () =>
+        random.chance(0.5)
+          ? { name: random.pick(PORT_NAMES), port: port + 1, protocol: "TCP" as const }
+          : { name: random.pick(PORT_NAMES), port, protocol: "UDP" as const },
+      ),
     };
   }
 
@@ -102,15 +109,30 @@ class Author {
     }
   }
 
+  /** Of either family. */
+  #address(): string {
+    const random = this.#random;
+    const [third, fourth] = [random.integer(0, 3), random.integer(0, 255)];
+    return random.chance(0.7)
+      ? `10.1.${third}.${fourth}`
+      : `fd00:1::${third}:${fourth.toString(16)}`;
+  }
+
+  /** Often with bits set behind the prefix, which the API lets through. */
   #block(): object {
     const random = this.#random;
     if (random.chance(0.2)) return { cidr: random.pick(["0.0.0.0/0", "10.2.0.0/16", "::/0"]) };
     const third = random.integer(0, 3);
-    const except = `10.1.${third}.${random.pick([0, 64, 128])}/${random.pick([25, 26, 30])}`;
-    return {
-      cidr: random.pick(["10.1.0.0/16", "10.1.0.0/23", `10.1.${third}.0/24`]),
-      ...(random.chance(0.5) ? { except: [except] } : {}),
-    };
+    const [cidrs, except] = random.chance(0.7)
+      ? [
+          ["10.1.0.0/16", "10.1.0.0/23", `10.1.${third}.0/24`, `10.1.${third}.77/24`],
+          `10.1.${third}.${random.pick([0, 64, 130])}/${random.pick([25, 26, 30])}`,
+        ]
+      : [
+          ["fd00::/8", "fd00:1::/111", `fd00:1::${third}:0/112`, `FD00:1:0:0:0:0:${third}:5/112`],
+          `fd00:1::${third}:${random.pick(["0", "40", "c2"])}/${random.pick([120, 122, 126])}`,
+        ];
+    return { cidr: random.pick(cidrs), ...(random.chance(0.5) ? { except: [except] } : {}) };
   }
 
   #port(): object {
@@ -125,7 +147,7 @@ class Author {
       case 2:
         return { ...protocol, port: low };
       default:
-        return { ...protocol, port: low, endPort: low + random.integer(0, 1100) };
+        return { ...protocol, port: low, endPort: low + random.pick([0, 1, 10, 1010, 8010]) };
     }
   }
 
@@ -158,16 +180,16 @@ class Author {
   }
 }
 
-function decide({ policies, client, server, port, portName }: Question): string {
+function decide({ policies, client, server, port, portName, otherPorts }: Question): string {
   const parsed = policies.map((policy) => {
     const result = parseNetworkPolicy(policy);
     if ("problem" in result) throw new Error(result.problem);
     return result;
   });
-  const namedPorts = portName === "" ? [] : [{ name: portName, port, protocol: "TCP" as const }];
+  const named = portName === "" ? [] : [{ name: portName, port, protocol: "TCP" as const }];
   const pod = (name: string, { namespace, labels, address }: Pod): PolicyPod => ({
     ...{ name, namespace, labels, addresses: [address], node: "n1", hostNetwork: false },
-    namedPorts: name === "server" ? namedPorts : [],
+    namedPorts: name === "server" ? [...otherPorts, ...named] : [],
   });
   const namespaces = new Map(
     [client, server].map(({ namespace, namespaceLabels }) => [namespace, namespaceLabels]),
@@ -181,7 +203,10 @@ describe("NetworkPolicies", function () {
 
   before(function () {
     this.timeout(BUILD_LIMIT_MS);
-    oracle = execFileSync("bash", [ORACLE], { encoding: "utf8", stdio: "pipe" }).trim();
+    oracle = execFileSync("bash", [BUILD, "test/oracle", "oracle"], {
+      encoding: "utf8",
+      stdio: "pipe",
+    }).trim();
   });
 
   it("should be judged as another engine judges them", async function () {
