@@ -1,5 +1,8 @@
 // Links the whole core without libc, libstdc++ or compiler run-time helpers, and runs one
-// stream through it. The exit code is 0, or the number of the step that failed.
+// stream and one message of each kind of channel through it. The exit code is 0, or the number of
+// the step that failed.
+#include "shimmy/lock_consumer.h"
+#include "shimmy/lock_producer.h"
 #include "shimmy/lockfree_publisher.h"
 #include "shimmy/lockfree_subscriber.h"
 #include "shimmy/stream_end.h"
@@ -61,7 +64,68 @@ int RunLockfree() {
   return subscriber.Take(g_bytes, sizeof g_bytes, &message) == Status::kEof ? 0 : 24;
 }
 
+shimmy::LockProducerState g_producer;
+shimmy::LockConsumerState g_consumer;
+
+// Makes a region; `reader` is how another process has it.
+bool Region(const shimmy::RegionSpec& spec, shimmy::RegionMap* writer, shimmy::RegionMap* reader) {
+  const int fd = shimmy::MakeRegion<RawSys>(spec, writer);
+  if (fd < 0) return false;
+  const Status status = shimmy::MapRegionAsReader<RawSys>(fd, spec, reader);
+  RawSys::Close(fd);
+  return status == Status::kOk;
+}
+
+int RunLock() {
+  using shimmy::RegionKind;
+  shimmy::ChannelShape shape;
+  shape.blocks = 3;
+  shape.block_bytes = 4096;
+  const auto geometry = shimmy::LockGeometry::Of(shape, 2);
+  shimmy::RegionMap data[2], words[2], consumer_words[2];
+  if (!Region({shape, RegionKind::kData, 0}, &data[0], &data[1]) ||
+      !Region({shape, RegionKind::kProducer, geometry.producer_bytes()}, &words[0], &words[1]) ||
+      !Region({shape, RegionKind::kConsumer, sizeof(shimmy::LockConsumerWords)}, &consumer_words[0],
+              &consumer_words[1])) {
+    return 30;
+  }
+  g_producer.geometry = g_consumer.geometry = geometry;
+  g_producer.words = words[0].words<shimmy::LockProducerWords>();
+  g_producer.data = data[0].payload;
+  g_consumer.producer = words[1].words<const shimmy::LockProducerWords>();
+  g_consumer.data = data[1].payload;
+  g_consumer.words = consumer_words[0].words<shimmy::LockConsumerWords>();
+  shimmy::LockProducer<RawSys> producer(&g_producer);
+  shimmy::LockConsumer<RawSys> consumer(&g_consumer);
+  shimmy::LockProducer<RawSys>::Prepare(g_producer.words);
+  consumer.Prepare(1, nullptr);
+  int bell[2];
+  if (RawSys::SocketPair(bell) < 0) return 31;
+  const auto* seen = consumer_words[1].words<const shimmy::LockConsumerWords>();
+  if (producer.AttachConsumer(seen, 1, bell[0]) != Status::kOk) return 32;
+  consumer.Attach(bell[1]);
+  shimmy::LockMessage message;
+  const shimmy::WaitOptions soon{1, 0, false};
+  if (consumer.Take(g_bytes, sizeof g_bytes, &message, soon) != Status::kWouldBlock) return 33;
+  shimmy::LockReservation room;
+  if (producer.Reserve(9000, &room) != Status::kOk) return 34;
+  room.data[8999] = 'z';
+  if (producer.Commit(room.id, 9000) != Status::kOk) return 35;
+  if (producer.Publish("abc", 3, soon) != Status::kWouldBlock) return 36;
+  if (consumer.Loan(&message) != Status::kOk || message.data[8999] != 'z') return 37;
+  consumer.Release(message.loan);
+  if (producer.Publish("abc", 3, {}) != Status::kOk) return 38;
+  if (consumer.Take(g_bytes, sizeof g_bytes, &message, {}) != Status::kOk) return 39;
+  if (message.bytes != 3 || g_bytes[2] != 'c') return 40;
+  producer.Fin();
+  if (consumer.Take(g_bytes, sizeof g_bytes, &message, {}) != Status::kEof) return 41;
+  shimmy::Notify<RawSys>(&g_producer.waiter, shimmy::ChannelWaiter::kDead);
+  producer.DetachConsumer();
+  return 0;
+}
+
 int Run() {
+  if (const int failed = RunLock(); failed != 0) return failed;
   if (const int failed = RunLockfree(); failed != 0) return failed;
   shimmy::DoorbellSizes sizes;
   if (shimmy::ProbeDoorbell<RawSys>(&sizes) != Status::kOk) return 1;
