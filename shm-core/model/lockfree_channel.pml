@@ -22,7 +22,8 @@
 #define FIN 8
 #define PIN 9
 #define AT 11
-byte mem[12];
+#define WAKES 12
+byte mem[13];
 chan bufP = [4] of { byte, byte };
 chan bufS = [3] of { byte, byte };
 
@@ -31,13 +32,19 @@ proctype DrainS() { byte w, v; end: do :: d_step { bufS?w, v; mem[w] = v; w = 0;
 #define FENCE_P empty(bufP)
 #define FENCE_S empty(bufS)
 
-bool woken, goneP, goneS, dieP, dieS;
+bool asleep;       /* in FUTEX_WAIT: a wake that comes before finds nobody */
+bool goneP, goneS, dieP, dieS;
 
 inline wake(number) {
 #ifndef NO_PUBLISH_FENCE
   FENCE_P;
 #endif
-  d_step { if :: mem[AT] == number -> woken = 1 :: else fi }
+  if
+  :: mem[AT] == number ->
+     bufP!WAKES, mem[WAKES] + 1; FENCE_P;     /* FUTEX_WAKE has a barrier of its own */
+     asleep = 0
+  :: else
+  fi
 }
 
 proctype Publisher() {
@@ -94,7 +101,7 @@ proctype Publisher() {
 }
 
 proctype Subscriber() {
-  byte next, p, f, s, place, a, b, missed, got, o;
+  byte next, p, f, s, place, a, b, missed, got, o, w;
   {
     do
     :: f = mem[FIN]; p = mem[PUBLISHED];
@@ -103,6 +110,9 @@ proctype Subscriber() {
        :: p == next && f == 0 && goneP ->         /* hang-up: look once more, then leave */
           p = mem[PUBLISHED]; if :: p == next -> break :: else fi
        :: p == next && f == 0 && !goneP ->
+#ifndef WAKES_LATE
+          w = mem[WAKES];
+#endif
 #ifdef NO_ARM
           skip;
 #else
@@ -116,9 +126,18 @@ proctype Subscriber() {
 #else
           if :: true ->
 #endif
-             (woken || goneP)
+#ifdef WAKES_LATE
+             w = mem[WAKES];
+#endif
+             /* FUTEX_WAIT: the kernel looks and queues in one step */
+#ifdef FUTEX_ON_COUNT
+             d_step { if :: mem[PUBLISHED] == next -> asleep = 1 :: else fi };
+#else
+             d_step { if :: mem[WAKES] == w -> asleep = 1 :: else fi };
+#endif
+             (!asleep || goneP)
           fi;
-          d_step { woken = 0; p = 0; f = 0 };
+          d_step { asleep = 0; p = 0; f = 0; w = 0 };
           bufS!AT, 255; FENCE_S
        :: else ->
           assert(p > next);

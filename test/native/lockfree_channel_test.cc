@@ -275,6 +275,23 @@ void ReadAll(Reader* reader, bool by_bell, bool loans, std::atomic<uint64_t>* go
   }
 }
 
+// L6: the end moves no count that a waiter could see change.
+TEST(LockfreeChannel, AnEndBetweenTheLastLookAndTheSleepIsNotSlept) {
+  Channel channel(kSmall);
+  Reader reader(&channel);
+  ASSERT_TRUE(reader.subscriber.Arm(false));
+  channel.publisher.Fin();
+  timespec before{};
+  timespec after{};
+  clock_gettime(CLOCK_MONOTONIC, &before);
+  reader.subscriber.WaitFutex(20000000000);
+  clock_gettime(CLOCK_MONOTONIC, &after);
+  EXPECT_LT(after.tv_sec - before.tv_sec, 10);
+  reader.subscriber.Disarm();
+  LockfreeMessage m;
+  EXPECT_EQ(reader.Take(&m), Status::kEof);
+}
+
 // L3, L5, L6
 TEST(LockfreeChannelStress, ThreadsSeeWholeMessagesInOrderAndExactGaps) {
   for (const uint64_t deadline : {uint64_t{0}, kNever}) {

@@ -11,12 +11,15 @@
 //   L3  a message was read whole if its stamp is the same before and after the copy
 //   L4  a loan is good if the stamp is the same after the pin was stored and a FENCE
 //   L5  `oldest` passes s before the stamp of s goes: who finds it gone finds where to go on
-//   L6  published goes up after the stamp is there; a wake follows if it crosses an armed position
+//   L6  published goes up after the stamp is there; a wake follows if it crosses an armed position.
+//       Each wake changes `wakes`, which who waits loaded before it armed: none is lost, the end's
+//       neither, which moves no count
 //
 // Proved by shm-core/model/lockfree_channel.pml. See docs/architecture.md, "Lock-free channel".
 #ifndef SHIMMY_LOCKFREE_LAYOUT_H_
 #define SHIMMY_LOCKFREE_LAYOUT_H_
 
+#include "shimmy/channel_wait.h"
 #include "shimmy/layout.h"
 #include "shimmy/region.h"
 
@@ -37,12 +40,15 @@ struct alignas(64) LockfreeSlot {
 static_assert(sizeof(LockfreeSlot) == 64);
 
 struct LockfreeGlobal {
-  alignas(kWordSpacing) Word published;  // messages so far; its low half is the futex
-  alignas(kWordSpacing) Word oldest;     // first message that was not taken back
-  Word slowest;                          // lowest `next` of those attached, as last scanned
-  Word fin;                              // 0, or final published + 1
+  alignas(kWordSpacing) Word published;  // messages so far
+  FutexWord wakes;                       // how often subscribers were woken; they sleep on it
+  uint32_t reserved;
+  alignas(kWordSpacing) Word oldest;  // first message that was not taken back
+  Word slowest;                       // lowest `next` of those attached, as last scanned
+  Word fin;                           // 0, or final published + 1
 };
 static_assert(offsetof(LockfreeGlobal, published) == 0);
+static_assert(offsetof(LockfreeGlobal, wakes) == 8);
 static_assert(offsetof(LockfreeGlobal, oldest) == 128);
 static_assert(offsetof(LockfreeGlobal, slowest) == 136);
 static_assert(offsetof(LockfreeGlobal, fin) == 144);

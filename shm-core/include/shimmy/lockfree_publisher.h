@@ -12,15 +12,11 @@
 #ifndef SHIMMY_LOCKFREE_PUBLISHER_H_
 #define SHIMMY_LOCKFREE_PUBLISHER_H_
 
-#include <asm/unistd.h>
-
 #include "shimmy/doorbell.h"
 #include "shimmy/lockfree_layout.h"
 #include "shimmy/status.h"
 
 namespace shimmy {
-
-static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the futex is the low half of a word");
 
 // What the publisher knows of a slot, in memory that nobody else sees.
 struct LockfreeShadow {
@@ -84,8 +80,9 @@ class LockfreePublisher {
   // Sets up an empty channel in fresh memory, before anybody else may look at it.
   [[nodiscard]] Status Begin() noexcept {
     if (!s_.geometry.valid()) return Status::kInternal;
-    // SYNC published oldest slowest fin stamp (relaxed): subscribers get the fd afterwards.
+    // SYNC published wakes oldest slowest fin stamp (relaxed): subscribers get the fd afterwards.
     s_.global->published.store(0, std::memory_order_relaxed);
+    s_.global->wakes.store(0, std::memory_order_relaxed);
     s_.global->oldest.store(0, std::memory_order_relaxed);
     s_.global->slowest.store(0, std::memory_order_relaxed);
     s_.global->fin.store(0, std::memory_order_relaxed);
@@ -365,9 +362,11 @@ class LockfreePublisher {
   }
 
   void WakeFutex() noexcept {
-    constexpr long kFutexWake = 1;  // shared: FUTEX_PRIVATE_FLAG is not set
     s_.counts.wakes++;
-    Sys::Call(__NR_futex, reinterpret_cast<long>(&s_.global->published), kFutexWake, 0x7fffffff);
+    // SYNC wakes (release): pairs with the acquire load in Arm(): who loads it sees published and
+    // fin.
+    s_.global->wakes.fetch_add(1, std::memory_order_release);
+    internal::FutexWake<Sys>(&s_.global->wakes);
   }
 
   State& s_;

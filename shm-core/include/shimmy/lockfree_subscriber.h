@@ -6,9 +6,6 @@
 #ifndef SHIMMY_LOCKFREE_SUBSCRIBER_H_
 #define SHIMMY_LOCKFREE_SUBSCRIBER_H_
 
-#include <asm/unistd.h>
-#include <linux/futex.h>
-
 #include "shimmy/doorbell.h"
 #include "shimmy/lockfree_layout.h"
 #include "shimmy/status.h"
@@ -28,6 +25,7 @@ struct LockfreeSubscriberState {
   uint64_t next = 0;
   uint64_t published = 0;  // as last seen
   uint64_t missed = 0;     // since Begin(), exact
+  uint32_t seen_wakes = 0;
   uint64_t loaned_blocks = 0;
   LockfreeLoan loans[kMaxLoans];
   Status broken = Status::kOk;
@@ -88,6 +86,9 @@ class LockfreeSubscriber {
   // Asks to be woken by the next message. True: wait now, for the doorbell or by WaitFutex();
   // false: look again first. Disarm() afterwards.
   [[nodiscard]] bool Arm(bool by_bell) noexcept {
+    // SYNC wakes (acquire): pairs with the release in WakeFutex(); loaded before the position is
+    // stored, so that the wake that it asks for changes the word (L6).
+    s_.seen_wakes = s_.global->wakes.load(std::memory_order_acquire);  // PEER
     Word& at = by_bell ? s_.local->bell_at : s_.local->futex_at;
     // SYNC futex_at bell_at (relaxed): ordered by the fence.
     at.store(s_.next, std::memory_order_relaxed);
@@ -99,22 +100,17 @@ class LockfreeSubscriber {
            s_.global->fin.load(std::memory_order_relaxed) == 0;                // PEER
   }
 
-  // After Arm(false): sleeps until published moves, somebody calls Kick(), or `nanos` went by.
-  // Does not see the publisher die: who wants that waits for the doorbell, or kicks.
+  // After Arm(false): sleeps until we are woken, somebody calls Kick(), or `nanos` went by. Does
+  // not see the publisher die: who wants that waits for the doorbell, or kicks.
   void WaitFutex(uint64_t nanos) noexcept {
-    struct {
-      int64_t seconds;
-      int64_t nanos;
-    } time{static_cast<int64_t>(nanos / 1000000000), static_cast<int64_t>(nanos % 1000000000)};
-    Sys::Call(__NR_futex, reinterpret_cast<long>(&s_.global->published), FUTEX_WAIT,
-              static_cast<long>(static_cast<uint32_t>(s_.next)), reinterpret_cast<long>(&time));
+    const uint64_t now = internal::MonotonicNanos<Sys>();
+    (void)internal::FutexWait<Sys>(&s_.global->wakes, s_.seen_wakes,
+                                   nanos < kNever - now ? now + nanos : kNever);
   }
 
   // Wakes sleepers of WaitFutex() in every process; again until they left, for one may be about to
   // sleep. From any thread.
-  static void Kick(LockfreeGlobal* global) noexcept {
-    Sys::Call(__NR_futex, reinterpret_cast<long>(&global->published), FUTEX_WAKE, 0x7fffffff);
-  }
+  static void Kick(LockfreeGlobal* global) noexcept { internal::FutexWake<Sys>(&global->wakes); }
 
   void Disarm() noexcept {
     // SYNC futex_at bell_at (relaxed): a wake too many is harmless.
