@@ -179,7 +179,7 @@ class LockConsumer {
   }
 
   bool IsWithin(uint64_t position, uint64_t produced) const noexcept {
-    return produced - position <= s_.geometry.blocks;
+    return position <= produced && produced - position <= s_.geometry.blocks;
   }
 
   Status Break() noexcept { return s_.broken = Status::kCursorOutOfRange; }
