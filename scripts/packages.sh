@@ -9,6 +9,7 @@ build_packages=(
   build-essential:c++
   cmake:cmake
   ninja-build:ninja
+  nlohmann-json3-dev:/usr/include/nlohmann/json.hpp
 )
 demo_packages=(
   "${build_packages[@]}"
