@@ -17,6 +17,8 @@ export const EventKind = {
   relaySessionEnded: 7,
   relayDrained: 8,
   streamReady: 9,
+  channelReady: 10,
+  channelAnswer: 11,
 } as const;
 
 /** Receives every event of this environment. What follows the kind is listed in native-events.ts. */
@@ -42,6 +44,35 @@ export type LentMemory = readonly [
   capacity: number,
   peerCapacity: number,
   pageBytes: number,
+];
+
+/** A role in a channel, as `shimmy_endpoint_options`; of the parameters zeros are defaults. */
+export interface NativeEndpointOptions {
+  role: number;
+  start: number;
+  waitMode: number;
+  /** 0: the channel is not made. */
+  kind: number;
+  blocks: number;
+  blockBytes: number;
+  readers: number;
+  timeToLiveMs: number;
+  maxLoans: number;
+}
+
+/** What a call of `channelDescribe` returns, as `shimmy_info`. */
+export type NativeChannelInfo = readonly [
+  topic: string,
+  channel: string,
+  state: number,
+  peers: number,
+  maxBytes: number,
+  kind: number,
+  blocks: number,
+  blockBytes: number,
+  readers: number,
+  timeToLiveMs: number,
+  maxLoans: number,
 ];
 
 /** What a relay is started with; as `relay::RelayOptions`. */
@@ -198,6 +229,43 @@ export interface NativeAddon {
   streamDetach(id: number, out: Uint8Array): [number, number] | number;
   /** Returns seven counts, in the order of `StreamCounts`. */
   streamCounts(id: number): number[] | number;
+
+  /** Where calls put what they say beside their result; see `ChannelResult`. */
+  channelSetResult(block: Float64Array): void;
+  /** A channelAnswer event of this number follows, with a client id. */
+  channelOpen(request: number, socket: string | undefined, timeoutMs: number): number;
+  /** A channelAnswer event follows, with an endpoint id. */
+  channelAttach(
+    request: number,
+    client: number,
+    topic: string,
+    options: NativeEndpointOptions,
+  ): number;
+  /** A channelAnswer event follows. The client's endpoints are closed before. */
+  channelDisconnect(request: number, client: number): number;
+  /** `wait`: 0 tries once, above 0 blocks this thread for so many ms, below 0 spins as learned. */
+  channelPublish(id: number, data: Uint8Array, wait: number): number;
+  /** Returns the room's memory, or 0 if it is not asked for. */
+  channelReserve(id: number, bytes: number, wait: number, isView: boolean): ArrayBuffer | number;
+  /** `data` is copied into a room whose memory was not asked for. */
+  channelCommit(id: number, loan: number, bytes: number, data: Uint8Array | undefined): number;
+  channelCancel(id: number, loan: number): number;
+  channelEnd(id: number): number;
+  channelDrain(id: number, wait: number): number;
+  /** Returns a length. */
+  channelTake(id: number, out: Uint8Array, wait: number): number;
+  /** Returns the message's memory, or a length when it fitted into `small` and was copied there. */
+  channelLoan(id: number, small: Uint8Array, wait: number): ArrayBuffer | number;
+  /** The memory is detached, as it is by the next one. */
+  channelRelease(id: number, loan: number): number;
+  channelClose(id: number): void;
+  /** Returns 0 to try now, `ChannelStatus.again` when a channelReady event follows. */
+  channelArm(id: number, bytes: number): number;
+  channelDescribe(id: number): NativeChannelInfo | number;
+  /** Returns eleven counts, in the order of `ChannelCounters`. */
+  channelCounters(id: number): number[] | number;
+  /** Code and message of the last channel call on this thread that failed. */
+  channelLastError(): [code: string, message: string];
 }
 
 /** CMake presets whose addon `SHIMMY_NATIVE_BUILD` can choose. */

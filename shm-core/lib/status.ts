@@ -11,6 +11,7 @@ export const Status = {
   truncated: -5006,
   notConnected: -5007,
   notMovable: -5008,
+  transferred: -5009,
 } as const;
 
 /** What the core says of a stream, minus 6000. Same numbers as `Status` in include/shimmy/status.h. */
@@ -32,6 +33,25 @@ export const CoreStatus = {
   interrupted: -6014,
 } as const;
 
+/**
+ * What calls of channels say, minus 7000. Same numbers as `enum shimmy_status` in
+ * sdk/c/include/shimmy.h.
+ */
+export const ChannelStatus = {
+  again: -7001,
+  end: -7002,
+  bufferTooSmall: -7003,
+  messageTooBig: -7004,
+  noLoan: -7005,
+  misuse: -7006,
+  interrupted: -7007,
+  closed: -7008,
+  refused: -7009,
+  unavailable: -7010,
+  noMemory: -7011,
+  system: -7012,
+} as const;
+
 /** Below this a negative result is a {@link Status}; from here to -1 it is `-errno`. */
 const LOWEST_ERRNO = -4095;
 
@@ -44,6 +64,10 @@ const STATUS_ERRORS: Readonly<Record<number, readonly [ShimmyErrorCode, string]>
   [Status.truncated]: ["SHIMMY_ERR_PROTOCOL", "the peer's message exceeds the limits"],
   [Status.notConnected]: ["SHIMMY_ERR_CLOSED", "the peer closed the socket"],
   [Status.notMovable]: ["SHIMMY_ERR_NOT_MOVABLE", "this end cannot be handed over now"],
+  [Status.transferred]: [
+    "SHIMMY_ERR_INVALID_OPTION",
+    "the memory was transferred away, and stays out until the process ends",
+  ],
   [CoreStatus.reset]: ["SHIMMY_ERR_STREAM_RESET", "the peer reset the stream or is closed"],
   [CoreStatus.peerDied]: ["SHIMMY_ERR_PEER_DIED", "the peer is gone without ending the stream"],
   [CoreStatus.strayIo]: ["SHIMMY_ERR_STREAM_BROKEN", "stray_io, a record no peer sends"],

@@ -54,6 +54,11 @@ export function doOthersWait(waits: StreamWaits): boolean {
   return waiting.size > (waiting.has(waits) ? 1 : 0);
 }
 
+/** Whether any stream is waited for on this thread. */
+export function areStreamsWaitedFor(): boolean {
+  return waiting.size > 0;
+}
+
 /** Streams that are waited for: reachable from here, so that they are not collected as garbage. */
 const waiting = new Set<StreamWaits>();
 

@@ -3,6 +3,7 @@
 
 #include "addon_state.h"
 #include "arguments.h"
+#include "channel_wrap.h"
 #include "control_wrap.h"
 #include "fd_wrap.h"
 #include "relay_wrap.h"
@@ -39,6 +40,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   ExportControlFunctions(env, exports);
   ExportRelayFunctions(env, exports);
   ExportStreamFunctions(env, exports);
+  ExportChannelFunctions(env, exports);
   return exports;
 }
 

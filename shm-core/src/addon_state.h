@@ -13,6 +13,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "channel_table.h"
 #include "control_channel.h"
 #include "control_listener.h"
 #include "event_sink.h"
@@ -42,7 +43,7 @@ struct StreamEntry {
 
 class AddonState {
  public:
-  AddonState() = default;
+  explicit AddonState(Napi::Env env) : env_(env) {}
   AddonState(const AddonState&) = delete;
   AddonState& operator=(const AddonState&) = delete;
   ~AddonState() = default;
@@ -65,6 +66,7 @@ class AddonState {
   std::unordered_map<uint32_t, std::shared_ptr<ControlListener>> listeners;
   std::unordered_map<uint32_t, std::unique_ptr<relay::Relay>> relays;
   std::unordered_map<uint32_t, StreamEntry> streams;
+  std::shared_ptr<ChannelTable> channel_table = std::make_shared<ChannelTable>();
 
   // What streams share, probed when the first one is made.
   [[nodiscard]] Status OpenStreamHost(const StreamHost** out) noexcept;
@@ -74,6 +76,7 @@ class AddonState {
  private:
   void Shutdown() noexcept;
 
+  const Napi::Env env_;
   uint32_t next_id_ = 1;
   StreamHost stream_host_;
   bool has_stream_host_ = false;

@@ -27,6 +27,8 @@ enum class EventKind : uint32_t {
   kRelaySessionEnded = 7,
   kRelayDrained = 8,
   kStreamReady = 9,
+  kChannelReady = 10,
+  kChannelAnswer = 11,
 };
 
 // One call of the dispatcher: arguments are added in order, then Send().

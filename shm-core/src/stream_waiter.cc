@@ -73,7 +73,7 @@ void StreamWaiter::Tell(uint32_t ready) {
   ready &= wanted_;
   wanted_ &= ~ready;  // I2
   if (ready != 0) {
-    StreamReadyEvent event(id_, ready);
+    StreamReadyEvent event(kind_, id_, ready);
     is_telling_ = true;
     sink_.Call(event);  // with the microtasks: what they wait for is known now
     is_telling_ = false;

@@ -1,4 +1,5 @@
-// Tells JavaScript once when a stream's doorbell becomes readable or writable.
+// Tells JavaScript once when a stream's doorbell, or the descriptor of a channel's endpoint,
+// becomes readable or writable.
 //
 //   I1  used on the environment's thread only; Stop() comes before the doorbell is closed or given
 //       away, and nothing is told afterwards
@@ -24,13 +25,14 @@ inline constexpr uint32_t kWaitWritable = 2;
 
 class StreamWaiter final : public std::enable_shared_from_this<StreamWaiter> {
  public:
-  StreamWaiter(uint32_t id, int doorbell, EventSink& sink, WaitLoop& loop)
-      : id_(id), sink_(sink), loop_(loop), doorbell_(doorbell) {}
+  StreamWaiter(uint32_t id, int doorbell, EventSink& sink, WaitLoop& loop,
+               EventKind kind = EventKind::kStreamReady)
+      : kind_(kind), id_(id), sink_(sink), loop_(loop), doorbell_(doorbell) {}
   StreamWaiter(const StreamWaiter&) = delete;
   StreamWaiter& operator=(const StreamWaiter&) = delete;
   ~StreamWaiter() { Stop(); }
 
-  // Adds to what is waited for. Returns 0 or -errno. A kStreamReady event follows.
+  // Adds to what is waited for. Returns 0 or -errno. An event of the waiter's kind follows.
   [[nodiscard]] int32_t Ask(uint32_t wanted);
 
   [[nodiscard]] uint32_t wanted() const noexcept { return wanted_; }
@@ -49,6 +51,7 @@ class StreamWaiter final : public std::enable_shared_from_this<StreamWaiter> {
   [[nodiscard]] int32_t Update();
   void Tell(uint32_t ready);
 
+  const EventKind kind_;
   const uint32_t id_;
   EventSink& sink_;
   WaitLoop& loop_;
@@ -59,16 +62,16 @@ class StreamWaiter final : public std::enable_shared_from_this<StreamWaiter> {
   bool is_telling_ = false;
 };
 
-// (kStreamReady, stream id, bits)
+// (kStreamReady or kChannelReady, id, bits)
 class StreamReadyEvent final : public Event {
  public:
-  StreamReadyEvent(uint32_t stream, uint32_t ready) : stream_(stream), ready_(ready) {}
-  void Deliver(EventCall& call) override {
-    call.Kind(EventKind::kStreamReady).Number(stream_).Number(ready_).Send();
-  }
+  StreamReadyEvent(EventKind kind, uint32_t id, uint32_t ready)
+      : kind_(kind), id_(id), ready_(ready) {}
+  void Deliver(EventCall& call) override { call.Kind(kind_).Number(id_).Number(ready_).Send(); }
 
  private:
-  const uint32_t stream_;
+  const EventKind kind_;
+  const uint32_t id_;
   const uint32_t ready_;
 };
 

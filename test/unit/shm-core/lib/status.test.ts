@@ -9,6 +9,7 @@ import {
 } from "../../../../shm-core/lib/control-socket.ts";
 import { EventKind } from "../../../../shm-core/lib/native.ts";
 import {
+  ChannelStatus,
   checked,
   CoreStatus,
   errnoName,
@@ -40,6 +41,17 @@ describe("native constants", function () {
     const core = constantsOf("../include/shimmy/status.h", "enum class Status");
     const shifted = Object.entries(core).map(([name, value]) => [name, value - 6000]);
     expect(Object.fromEntries(shifted)).to.deep.equal(CoreStatus);
+  });
+
+  it("should have the same channel statuses in sdk/c/include/shimmy.h and lib/status.ts", function () {
+    const text = readFileSync(join(SOURCES, "../../sdk/c/include/shimmy.h"), "utf8");
+    const statuses = [...text.matchAll(/^\s+SHIMMY_(\w+) = (-\d+),?\s/gm)].map(
+      ([, name = "", value]) => [
+        name.toLowerCase().replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase()),
+        Number(value) - 7000,
+      ],
+    );
+    expect(Object.fromEntries(statuses)).to.deep.equal(ChannelStatus);
   });
 
   it("should have the same event kinds in src/event_sink.h and lib/native.ts", function () {
