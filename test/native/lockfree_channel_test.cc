@@ -79,16 +79,17 @@ class Reader {
  public:
   explicit Reader(Channel* channel, bool from_oldest = false)
       : local_memory(4096), local(reinterpret_cast<LockfreeLocal*>(local_memory.at)) {
-    Subscriber::Prepare(local);
+    static uint64_t last_number = 0;
+    const uint64_t number = ++last_number;
     EXPECT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, bell), 0);
     state.geometry = channel->geometry;
     state.global = channel->state.global;
     state.data = channel->data.at;
     state.local = local;
-    uint64_t start = 0;
-    index = channel->publisher.Attach(local, bell[0], from_oldest, &start);
+    subscriber.Begin(number, from_oldest);
+    index = channel->publisher.Attach(local, bell[0], number);
     EXPECT_GE(index, 0);
-    subscriber.Begin(start);
+    subscriber.Attach(bell[1]);
   }
   ~Reader() {
     close(bell[0]);
@@ -112,7 +113,7 @@ class Reader {
   std::vector<unsigned char> buffer = std::vector<unsigned char>(1 << 20);
 };
 
-constexpr LockfreeGeometry kSmall{8, 64, 64, 16};
+constexpr LockfreeGeometry kSmall{8, 64, 64, 16, 16};
 
 // L1
 TEST(LockfreeChannel, DeliversInOrderAndWaitsWithoutTimeToLive) {
@@ -162,7 +163,7 @@ TEST(LockfreeChannel, WaitsForAsManyReadersAsAsked) {
 
 // L2, L4, L8
 TEST(LockfreeChannel, StepsOverPinnedRunsThatWrap) {
-  Channel channel({4, 16, 256, 8});
+  Channel channel({4, 16, 256, 8, 16});
   Reader reader(&channel);
   std::mt19937_64 random(1);
   struct Held {
@@ -195,7 +196,7 @@ TEST(LockfreeChannel, StepsOverPinnedRunsThatWrap) {
 
 // L9
 TEST(LockfreeChannel, IgnoresPinsBeyondTheBudgetAndDetachesLiars) {
-  Channel channel({8, 16, 256, 2});
+  Channel channel({8, 16, 256, 2, 16});
   Reader liar(&channel), honest(&channel);
   for (uint64_t n = 0; n < 8; n++) ASSERT_EQ(channel.Publish(n, 512, 0, 0), Status::kOk);
   for (uint64_t i = 0; i < kMaxLoans; i++) liar.local->pins[i].store(i + 1);
@@ -205,7 +206,7 @@ TEST(LockfreeChannel, IgnoresPinsBeyondTheBudgetAndDetachesLiars) {
   EXPECT_EQ(honest.subscriber.Loan(&more), Status::kNotNow);  // its own budget is used up
   for (uint64_t n = 8; n < 100; n++) ASSERT_EQ(channel.Publish(n, 512, 0, 0), Status::kOk);
   EXPECT_EQ(std::vector<unsigned char>(m.data, m.data + m.bytes), Message(0, 512));
-  liar.local->next.store(1000);
+  liar.local->side.count.store(1000);
   channel.publisher.Scan(0);
   EXPECT_EQ(channel.state.counts.detached_broken, 1u);
 }
@@ -220,7 +221,7 @@ TEST(LockfreeChannel, RefusesWordsOfAHostilePublisher) {
     if (lie == 1) slot.length.store(64 * 64 + 1);
     if (lie == 2) slot.stamp.store(77);
     if (lie == 3) channel.state.global->oldest.store(99), slot.stamp.store(0);
-    if (lie == 4) channel.state.global->published.store(kNever);
+    if (lie == 4) channel.state.global->side.count.store(kNever);
     LockfreeMessage m;
     EXPECT_EQ(reader.Take(&m), Status::kCursorOutOfRange) << lie;
   }
@@ -238,17 +239,11 @@ TEST(LockfreeChannel, RefusesTooLargeAndKeepsWhatDoesNotFit) {
   reader.Expect(0, 64 * 64);
 }
 
+uint64_t In(uint64_t ms) { return internal::MonotonicNanos<RawSys>() + ms * 1'000'000; }
+
 void SleepUntilCalled(Reader* reader, bool by_bell) {
-  if (reader->subscriber.Arm(by_bell)) {
-    if (by_bell) {
-      RawSys::Poll(reader->bell[1], POLLIN, 20000);
-    } else {
-      reader->subscriber.WaitFutex(20000000000);
-    }
-  }
-  reader->subscriber.Disarm();
-  while (EatRecord<RawSys>(reader->bell[1]).kind == RecordKind::kBell) {
-  }
+  const Status status = reader->subscriber.WaitForMessage({In(20000), 0, by_bell});
+  EXPECT_EQ(status, Status::kOk);
 }
 
 // Reads everything and checks it, sleeping by futex or bell; ends at fin.
@@ -279,23 +274,92 @@ void ReadAll(Reader* reader, bool by_bell, bool loans, std::atomic<uint64_t>* go
 TEST(LockfreeChannel, AnEndBetweenTheLastLookAndTheSleepIsNotSlept) {
   Channel channel(kSmall);
   Reader reader(&channel);
-  ASSERT_TRUE(reader.subscriber.Arm(false));
+  const uint32_t seen = Arm(&reader.local->side, reader.state.peer, 0, false);
   channel.publisher.Fin();
-  timespec before{};
-  timespec after{};
-  clock_gettime(CLOCK_MONOTONIC, &before);
-  reader.subscriber.WaitFutex(20000000000);
-  clock_gettime(CLOCK_MONOTONIC, &after);
-  EXPECT_LT(after.tv_sec - before.tv_sec, 10);
-  reader.subscriber.Disarm();
+  const uint64_t before = In(0);
+  EXPECT_EQ(internal::FutexWait<RawSys>(&channel.state.global->side.wakes, seen, In(20000)),
+            -EAGAIN);
+  EXPECT_LT(In(0) - before, 10'000'000'000U);
   LockfreeMessage m;
   EXPECT_EQ(reader.Take(&m), Status::kEof);
+}
+
+// L6: the other way round.
+TEST(LockfreeChannel, APublisherThatWaitsForRoomIsWokenByWhoMakesIt) {
+  for (const bool by_bell : {false, true}) {
+    Channel channel(kSmall);
+    Reader reader(&channel);
+    for (uint64_t n = 0; n < 8; n++) ASSERT_EQ(channel.Publish(n, 8), Status::kOk);
+    ASSERT_EQ(channel.Publish(8, 8), Status::kWouldBlock);
+    EXPECT_EQ(channel.publisher.WaitForRoom({In(20), 0, by_bell}), Status::kWouldBlock);
+    std::thread thread([&] {
+      usleep(20000);
+      reader.Expect(0, 8);
+    });
+    EXPECT_EQ(channel.publisher.WaitForRoom({In(20000), 0, by_bell}), Status::kOk);
+    thread.join();
+    EXPECT_EQ(channel.Publish(8, 8), Status::kOk);
+    // And by time.
+    EXPECT_EQ(channel.publisher.WaitForRoom({In(1), 0, by_bell}), Status::kWouldBlock);
+  }
+}
+
+TEST(LockfreeChannel, WaitingForRoomEndsWhenTheTimeToLiveIsOver) {
+  Channel channel(kSmall);
+  Reader stopped(&channel);
+  for (uint64_t n = 0; n < 8; n++) ASSERT_EQ(channel.Publish(n, 8, 0, In(30)), Status::kOk);
+  ASSERT_EQ(channel.Publish(8, 8, In(0)), Status::kWouldBlock);
+  EXPECT_EQ(channel.publisher.WaitForRoom({In(20000), 0, false}), Status::kOk);
+  EXPECT_EQ(channel.Publish(8, 8, In(0)), Status::kOk);
+}
+
+// A publisher that died: what is left is read, and then said.
+TEST(LockfreeChannel, ADeathIsToldBehindTheLastMessage) {
+  Channel channel(kSmall);
+  Reader reader(&channel);
+  ASSERT_EQ(channel.Publish(0, 8), Status::kOk);
+  close(reader.bell[0]);
+  EXPECT_EQ(reader.subscriber.EatBells(), Status::kPeerDied);
+  reader.Expect(0, 8);
+  LockfreeMessage m;
+  EXPECT_EQ(reader.Take(&m), Status::kPeerDied);
+  EXPECT_EQ(reader.subscriber.WaitForMessage({In(20000), 0, false}), Status::kPeerDied);
+  EXPECT_FALSE(reader.subscriber.ArmBell());
+  reader.bell[0] = dup(reader.bell[1]);
+}
+
+// L9: half of the pool is lent at most; who comes later copies.
+TEST(LockfreeChannel, GrantsPinsToAsManyAsThereIsRoomFor) {
+  Channel channel({64, 64, 64, 16, 4});
+  Reader one(&channel), two(&channel), three(&channel);
+  for (uint64_t n = 0; n < 4; n++) ASSERT_EQ(channel.Publish(n, 64), Status::kOk);
+  LockfreeMessage m;
+  EXPECT_EQ(one.subscriber.Loan(&m), Status::kOk);
+  EXPECT_EQ(two.subscriber.Loan(&m), Status::kOk);
+  EXPECT_EQ(three.subscriber.Loan(&m), Status::kNotNow);
+  three.Expect(0, 64);
+  channel.publisher.Detach(static_cast<uint32_t>(two.index));
+  Reader four(&channel, true);
+  EXPECT_EQ(four.subscriber.Loan(&m), Status::kOk);
+}
+
+// The geometry follows from the channel's parameters alone.
+TEST(LockfreeChannel, HasRoomForAMessageInEachBlock) {
+  ChannelShape shape;
+  shape.blocks = 100;
+  shape.block_bytes = 192;
+  const LockfreeGeometry g = LockfreeGeometry::Of(shape, 20, 2);
+  EXPECT_TRUE(g.valid());
+  EXPECT_EQ(g.blocks, shape.data_blocks());
+  EXPECT_GE(g.slots, g.blocks);
+  EXPECT_EQ(g.max_loans, kMaxLoans);
+  EXPECT_LE(g.budget * 8, g.pinnable());
 }
 
 // L3, L5, L6
 TEST(LockfreeChannelStress, ThreadsSeeWholeMessagesInOrderAndExactGaps) {
   for (const uint64_t deadline : {uint64_t{0}, kNever}) {
-    Channel channel({16, 64, 64, 32});
+    Channel channel({16, 64, 64, 8, 16});
     constexpr uint64_t kMessages = 20000;
     std::vector<std::unique_ptr<Reader>> readers;
     std::vector<std::thread> threads;
@@ -327,7 +391,7 @@ TEST(LockfreeChannelStress, ThreadsSeeWholeMessagesInOrderAndExactGaps) {
 
 // L9
 TEST(LockfreeChannelStress, HostileSubscribersSlowNobodyDown) {
-  Channel channel({16, 64, 64, 4});
+  Channel channel({16, 64, 64, 4, 16});
   Reader honest(&channel);
   Reader liar(&channel);
   std::atomic<bool> stop{false};
@@ -335,8 +399,8 @@ TEST(LockfreeChannelStress, HostileSubscribersSlowNobodyDown) {
     std::mt19937_64 random(7);
     while (!stop) {
       for (Word& pin : liar.local->pins) pin.store(random() % 20000);
-      liar.local->futex_at.store(random() % 20000);
-      liar.local->bell_at.store(random() % 20000);
+      liar.local->side.futex_at.store(random() % 20000);
+      liar.local->side.bell_at.store(random() % 20000);
     }
   });
   std::atomic<uint64_t> got{0};
@@ -350,7 +414,7 @@ TEST(LockfreeChannelStress, HostileSubscribersSlowNobodyDown) {
 }
 
 TEST(LockfreeChannelStress, KilledSubscribersLeaveThePublisherAndOthersWell) {
-  Channel channel({16, 64, 64, 16});
+  Channel channel({16, 64, 64, 16, 16});
   Reader honest(&channel);
   std::mt19937_64 random(3);
   uint64_t published = 0;
@@ -389,7 +453,7 @@ TEST(LockfreeChannelStress, KilledSubscribersLeaveThePublisherAndOthersWell) {
 // L3
 TEST(LockfreeChannelStress, KilledPublisherLeavesNoTornMessage) {
   for (unsigned round = 0; round < 40; round++) {
-    Channel channel({16, 64, 64, 16});
+    Channel channel({16, 64, 64, 16, 16});
     Reader reader(&channel);
     const pid_t child = fork();
     ASSERT_GE(child, 0);

@@ -13,11 +13,14 @@
 //   L5  `oldest` passes s before the stamp of s goes: who finds it gone finds where to go on
 //   L6  published goes up after the stamp is there; a wake follows if it crosses an armed position.
 //       Each wake changes `wakes`, which who waits loaded before it armed: none is lost, the end's
-//       neither, which moves no count
+//       neither, which moves no count. A publisher that waits for room is woken in the same way by
+//       the subscriber that it waits for
 //
 // Proved by shm-core/model/lockfree_channel.pml. See docs/architecture.md, "Lock-free channel".
 #ifndef SHIMMY_LOCKFREE_LAYOUT_H_
 #define SHIMMY_LOCKFREE_LAYOUT_H_
+
+#include <type_traits>
 
 #include "shimmy/channel_wait.h"
 #include "shimmy/layout.h"
@@ -26,7 +29,6 @@
 namespace shimmy {
 
 inline constexpr uint32_t kMaxSubscribers = 64;
-inline constexpr uint64_t kMaxLockfreeBlocks = uint64_t{1} << 24;
 
 // SYNC: which order each word needs, and what it pairs with, stands at its uses in
 // lockfree_publisher.h and lockfree_subscriber.h.
@@ -39,57 +41,72 @@ struct alignas(64) LockfreeSlot {
 };
 static_assert(sizeof(LockfreeSlot) == 64);
 
+// What one subscriber may keep pinned. It looks for its link's number before its first loan.
+struct LockfreeGrant {
+  Word number;  // of the link; stored after the budget
+  Word budget;  // blocks
+};
+
 struct LockfreeGlobal {
-  alignas(kWordSpacing) Word published;  // messages so far
-  FutexWord wakes;                       // how often subscribers were woken; they sleep on it
-  uint32_t reserved;
+  SideWords side;                     // count is `published`; armed positions are about `next`
   alignas(kWordSpacing) Word oldest;  // first message that was not taken back
   Word slowest;                       // lowest `next` of those attached, as last scanned
-  Word fin;                           // 0, or final published + 1
+  alignas(kWordSpacing) LockfreeGrant grants[kMaxSubscribers];
 };
-static_assert(offsetof(LockfreeGlobal, published) == 0);
-static_assert(offsetof(LockfreeGlobal, wakes) == 8);
-static_assert(offsetof(LockfreeGlobal, oldest) == 128);
-static_assert(offsetof(LockfreeGlobal, slowest) == 136);
-static_assert(offsetof(LockfreeGlobal, fin) == 144);
-static_assert(sizeof(LockfreeGlobal) == 256);
+static_assert(offsetof(LockfreeGlobal, oldest) == 256);
+static_assert(offsetof(LockfreeGlobal, slowest) == 264);
+static_assert(offsetof(LockfreeGlobal, grants) == 384);
+static_assert(sizeof(LockfreeGlobal) == 384 + 64 * 16);
 
 struct LockfreeLocal {
-  alignas(kWordSpacing) Word next;  // first message not yet passed
-  alignas(kWordSpacing) Word futex_at;
-  Word bell_at;
-  Word fin;                                    // 1: leaves by itself
+  SideWords side;  // count is `next`: the first message not yet passed; armed about `published`
   alignas(kWordSpacing) Word pins[kMaxLoans];  // message number + 1, or 0
 };
-static_assert(offsetof(LockfreeLocal, next) == 0);
-static_assert(offsetof(LockfreeLocal, futex_at) == 128);
-static_assert(offsetof(LockfreeLocal, bell_at) == 136);
-static_assert(offsetof(LockfreeLocal, fin) == 144);
 static_assert(offsetof(LockfreeLocal, pins) == 256);
 static_assert(sizeof(LockfreeLocal) == 384);
 
 // What both sides know from elsewhere than shared memory.
 struct LockfreeGeometry {
   uint64_t slots = 0;        // a power of two
-  uint64_t blocks = 0;       // at most kMaxLockfreeBlocks
-  uint64_t block_bytes = 0;  // a power of two, at least 64
-  uint64_t budget = 0;       // blocks that one subscriber may keep pinned
+  uint64_t blocks = 0;       // at most kMaxBlocks
+  uint64_t block_bytes = 0;  // a multiple of 64
+  uint64_t budget = 0;       // blocks that one subscriber may keep pinned, if it has a grant
+  uint32_t max_loans = 0;    // at most kMaxLoans
 
+  // As many slots as there can be messages. Half of the blocks may be pinned, by as many
+  // subscribers as are expected, and at least eight; who comes after them copies.
+  static LockfreeGeometry Of(const ChannelShape& shape, uint32_t max_loans, uint32_t readers) {
+    constexpr uint64_t kLenders = 8;
+    LockfreeGeometry geometry;
+    geometry.blocks = shape.data_blocks();
+    geometry.block_bytes = shape.block_bytes;
+    geometry.slots = 1;
+    while (geometry.slots < geometry.blocks) geometry.slots *= 2;
+    const uint64_t lenders = readers < kLenders ? kLenders : readers;
+    const uint64_t share = geometry.blocks / 2 / lenders;
+    geometry.max_loans = max_loans < kMaxLoans ? max_loans : kMaxLoans;
+    geometry.budget = share == 0 ? 1 : share;
+    return geometry;
+  }
   bool valid() const {
-    return IsPowerOfTwo(slots) && IsPowerOfTwo(block_bytes) && block_bytes >= 64 && blocks > 0 &&
-           blocks <= kMaxLockfreeBlocks && slots <= kMaxLockfreeBlocks &&
-           block_bytes <= kMaxCapacity / blocks && budget <= blocks;
+    return IsPowerOfTwo(slots) && block_bytes % kLine == 0 && block_bytes >= kLine && blocks > 0 &&
+           blocks <= kMaxBlocks && slots <= kMaxBlocks && block_bytes <= kMaxCapacity / blocks &&
+           budget <= blocks && max_loans <= kMaxLoans;
   }
   uint64_t max_bytes() const { return blocks * block_bytes; }
   uint64_t BlocksOf(uint64_t bytes) const {
     return bytes == 0 ? 1 : bytes / block_bytes + (bytes % block_bytes != 0 ? 1 : 0);
   }
+  // Words of the two metadata regions, for RegionSpec.
   uint64_t global_bytes() const { return sizeof(LockfreeGlobal) + slots * sizeof(LockfreeSlot); }
+  // Blocks that may be pinned by all together.
+  uint64_t pinnable() const { return blocks / 2; }
 };
 
-inline LockfreeSlot* SlotsOf(LockfreeGlobal* global) noexcept {
-  return reinterpret_cast<LockfreeSlot*>(reinterpret_cast<unsigned char*>(global) +
-                                         sizeof(LockfreeGlobal));
+template <class Global>
+auto* SlotsOf(Global* global) noexcept {
+  return reinterpret_cast<
+      std::conditional_t<std::is_const_v<Global>, const LockfreeSlot, LockfreeSlot>*>(global + 1);
 }
 
 namespace internal {
@@ -98,7 +115,25 @@ namespace internal {
 // copied when the stamp changed (L3). Both sides copy whole words as relaxed atomics, so that this
 // is no data race by the letter either; order comes from the stamps and their fences. A word is
 // eight bytes: blocks begin at multiples of 64 and a tail of less is padded within its block.
-inline void StorePayload(unsigned char* to, const unsigned char* from, uint64_t bytes) noexcept {
+// From kByString on the copy is one instruction, of which a compiler knows nothing, where no
+// sanitizer has to see the words.
+inline constexpr uint64_t kByString = 1024;
+
+template <class Sys>
+bool CopyByString(void* to, const void* from, uint64_t bytes) noexcept {
+#if defined(SHIMMY_CALLS_LIBC) || !defined(__x86_64__)
+  (void)to, (void)from, (void)bytes;
+  return false;
+#else
+  if (bytes < kByString) return false;
+  Sys::Copy(to, from, bytes);
+  return true;
+#endif
+}
+
+template <class Sys>
+void StorePayload(unsigned char* to, const unsigned char* from, uint64_t bytes) noexcept {
+  if (CopyByString<Sys>(to, from, bytes)) return;
   auto* out = reinterpret_cast<uint64_t*>(to);
   for (; bytes >= 8; bytes -= 8, from += 8) {
     uint64_t word;
@@ -112,7 +147,9 @@ inline void StorePayload(unsigned char* to, const unsigned char* from, uint64_t 
   __atomic_store_n(out, word, __ATOMIC_RELAXED);
 }
 
-inline void LoadPayload(unsigned char* to, const unsigned char* from, uint64_t bytes) noexcept {
+template <class Sys>
+void LoadPayload(unsigned char* to, const unsigned char* from, uint64_t bytes) noexcept {
+  if (CopyByString<Sys>(to, from, bytes)) return;
   const auto* in = reinterpret_cast<const uint64_t*>(from);
   for (; bytes >= 8; bytes -= 8, to += 8) {
     // SYNC payload (relaxed): see StorePayload().

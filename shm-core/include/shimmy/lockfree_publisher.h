@@ -34,18 +34,17 @@ struct LockfreeKept {
 };
 
 struct LockfreeReader {
-  LockfreeLocal* local = nullptr;  // mapped read-only
+  const LockfreeLocal* local = nullptr;  // mapped read-only
   int bell_fd = -1;
   uint64_t start = 0;
-  uint64_t next = 0;  // as last scanned
+  uint64_t next = 0;    // as last scanned
+  uint64_t budget = 0;  // granted
 };
 
 struct LockfreeCounts {
   uint64_t taken_back = 0;
   uint64_t expired = 0;  // of these: not passed by all
   uint64_t stepped_over = 0;
-  uint64_t wakes = 0;
-  uint64_t bells = 0;
   uint64_t detached_broken = 0;
 };
 
@@ -65,7 +64,12 @@ struct LockfreePublisherState {
   uint32_t kept_count = 0;
   LockfreeKept kept[kMaxSubscribers * kMaxLoans + 1];
   LockfreeReader subscribers[kMaxSubscribers];
+  uint32_t attached[kMaxSubscribers] = {};  // their places, in a row
+  uint32_t attached_count = 0;
+  uint64_t granted = 0;  // blocks, to all together
+  ChannelWaiter waiter;
   LockfreeCounts counts;
+  WaitCounts waits;
 };
 
 template <class Sys>
@@ -80,12 +84,13 @@ class LockfreePublisher {
   // Sets up an empty channel in fresh memory, before anybody else may look at it.
   [[nodiscard]] Status Begin() noexcept {
     if (!s_.geometry.valid()) return Status::kInternal;
-    // SYNC published wakes oldest slowest fin stamp (relaxed): subscribers get the fd afterwards.
-    s_.global->published.store(0, std::memory_order_relaxed);
-    s_.global->wakes.store(0, std::memory_order_relaxed);
+    PrepareSide(&s_.global->side, 0);
+    // SYNC oldest slowest number stamp (relaxed): subscribers get the fd afterwards.
     s_.global->oldest.store(0, std::memory_order_relaxed);
     s_.global->slowest.store(0, std::memory_order_relaxed);
-    s_.global->fin.store(0, std::memory_order_relaxed);
+    for (LockfreeGrant& grant : s_.global->grants) {
+      grant.number.store(0, std::memory_order_relaxed);  // relaxed: as above
+    }
     for (uint64_t i = 0; i < s_.geometry.slots; i++) {
       // relaxed: as above.
       SlotsOf(s_.global)[i].stamp.store(0, std::memory_order_relaxed);
@@ -96,29 +101,42 @@ class LockfreePublisher {
 
   // ---- subscribers ----
 
-  // Returns the subscriber's number and where it begins to read, or -1 when there are too many.
-  [[nodiscard]] int Attach(LockfreeLocal* local, int bell_fd, bool from_oldest,
-                           uint64_t* start) noexcept {
-    for (uint32_t i = 0; i < kMaxSubscribers; i++) {
-      LockfreeReader& reader = s_.subscribers[i];
-      if (reader.local != nullptr) continue;
-      reader = {local, bell_fd, from_oldest ? s_.oldest : s_.published, 0};
-      *start = reader.next = reader.start;
-      // Nothing that it is for may go by what was true before it came.
-      if (s_.reusable > reader.start) s_.reusable = reader.start;
-      return static_cast<int>(i);
-    }
-    return -1;
+  // A subscriber is there, which has begun. Returns its place, kTooMany or kLied. `number` is its
+  // link's, and not 0.
+  static constexpr int kTooMany = -1;
+  static constexpr int kLied = -2;
+  [[nodiscard]] int Attach(const LockfreeLocal* local, int bell_fd, uint64_t number) noexcept {
+    uint32_t place = 0;
+    while (place < kMaxSubscribers && s_.subscribers[place].local != nullptr) place++;
+    if (place == kMaxSubscribers) return kTooMany;
+    // SYNC next (acquire): pairs with the release store in LockfreeSubscriber::Begin().
+    const uint64_t start = local->side.count.load(std::memory_order_acquire);  // PEER
+    if (start > s_.published) return kLied;
+    LockfreeReader& reader = s_.subscribers[place];
+    reader = {local, bell_fd, start < s_.oldest ? s_.oldest : start, start, 0};
+    s_.attached[s_.attached_count++] = place;
+    // Nothing that it is for may go by what was true before it came.
+    if (s_.reusable > reader.start) s_.reusable = reader.start;
+    Grant(place, number);
+    return static_cast<int>(place);
   }
 
   // Forgets a subscriber: its pins count no longer. Its memory may be unmapped afterwards.
-  void Detach(uint32_t index) noexcept {
-    LockfreeReader& reader = s_.subscribers[index];
+  void Detach(uint32_t place) noexcept {
+    LockfreeReader& reader = s_.subscribers[place];
     if (reader.local == nullptr) return;
-    Look(&reader);
+    (void)Look(&reader);
     const uint64_t from = reader.start > s_.oldest ? reader.start : s_.oldest;
     for (uint64_t n = from; n < reader.next; n++) ShadowOf(n).passed_by_gone++;
+    s_.granted -= reader.budget;
+    // SYNC number (relaxed): who is gone does not look.
+    s_.global->grants[place].number.store(0, std::memory_order_relaxed);
     reader = LockfreeReader{};
+    uint32_t left = 0;
+    for (uint32_t i = 0; i < s_.attached_count; i++) {
+      if (s_.attached[i] != place) s_.attached[left++] = s_.attached[i];
+    }
+    s_.attached_count = left;
     RefreshKept();
   }
 
@@ -128,15 +146,16 @@ class LockfreePublisher {
   // nothing changed; publishing does it by itself when it needs room.
   void Scan(uint64_t now) noexcept {
     uint64_t slowest = s_.published;
-    for (uint32_t i = 0; i < kMaxSubscribers; i++) {
-      LockfreeReader& reader = s_.subscribers[i];
-      if (reader.local == nullptr) continue;
+    for (uint32_t i = 0; i < s_.attached_count;) {
+      const uint32_t place = s_.attached[i];
+      LockfreeReader& reader = s_.subscribers[place];
       if (!Look(&reader)) {
         s_.counts.detached_broken++;
-        Detach(i);
+        Detach(place);
         continue;
       }
       if (reader.next < slowest) slowest = reader.next;
+      i++;
     }
     // SYNC slowest (relaxed): for people who look; nothing depends on it.
     s_.global->slowest.store(slowest, std::memory_order_relaxed);
@@ -190,7 +209,7 @@ class LockfreePublisher {
     slot.stamp.store(number + 1, std::memory_order_release);
     s_.published = number + 1;
     // SYNC published (release): pairs with the acquire load in LockfreeSubscriber::Find() (L6).
-    s_.global->published.store(s_.published, std::memory_order_release);
+    s_.global->side.count.store(s_.published, std::memory_order_release);
     Wake(number);
     return Status::kOk;
   }
@@ -200,7 +219,7 @@ class LockfreePublisher {
     unsigned char* to = nullptr;
     const Status status = Reserve(bytes, now, &to);
     if (status != Status::kOk) return status;
-    internal::StorePayload(to, static_cast<const unsigned char*>(data), bytes);
+    internal::StorePayload<Sys>(to, static_cast<const unsigned char*>(data), bytes);
     return Commit(bytes, deadline);
   }
 
@@ -209,8 +228,32 @@ class LockfreePublisher {
     if (s_.ended) return;
     s_.ended = true;
     // SYNC fin (release): pairs with the acquire load in LockfreeSubscriber::Find().
-    s_.global->fin.store(s_.published + 1, std::memory_order_release);
+    s_.global->side.fin.store(s_.published + 1, std::memory_order_release);
     Wake(s_.published);  // a waiter is armed there: the end counts as passing it
+  }
+
+  // ---- waiting ----
+
+  // Waits until it may be that there is room. WaitFor() has the results; kOk: try again, also when
+  // time made room.
+  [[nodiscard]] Status WaitForRoom(const WaitOptions& options) noexcept {
+    constexpr uint64_t kPinsNanos = 1'000'000;  // who lets a pin go wakes nobody
+    const uint64_t now = internal::MonotonicNanos<Sys>();
+    const uint64_t at = s_.reusable;
+    const uint64_t over = at < s_.published ? NextDeadline() : now + kPinsNanos;
+    const LockfreeReader* const slow = SlowAt(at);
+    WaitOptions until = options;
+    if (over < until.deadline) until.deadline = over;
+    ChannelPeer peer;
+    if (slow != nullptr) peer = {&slow->local->side, slow->bell_fd};
+    const Status status = WaitFor<Sys>(
+        &s_.waiter, &s_.global->side, peer, at, until, &s_.waits, [slow, at]() noexcept {
+          // SYNC next (relaxed): Scan() loads it again.
+          return slow != nullptr &&
+                 slow->local->side.count.load(std::memory_order_relaxed) > at;  // PEER
+        });
+    const bool is_by_time = status == Status::kWouldBlock && until.deadline != options.deadline;
+    return is_by_time ? Status::kOk : status;
   }
 
  private:
@@ -225,12 +268,32 @@ class LockfreePublisher {
     std::atomic_thread_fence(std::memory_order_seq_cst);
   }
 
+  // Half of the pool at most is granted, so that what is left is enough for messages of a block.
+  void Grant(uint32_t place, uint64_t number) noexcept {
+    const uint64_t budget = s_.geometry.budget;
+    if (s_.geometry.max_loans == 0 || s_.granted + budget > s_.geometry.pinnable()) return;
+    s_.granted += budget;
+    s_.subscribers[place].budget = budget;
+    LockfreeGrant& grant = s_.global->grants[place];
+    // SYNC budget (relaxed): before the release store of number.
+    grant.budget.store(budget, std::memory_order_relaxed);
+    // SYNC number (release): pairs with the acquire load in LockfreeSubscriber::FindBudget().
+    grant.number.store(number, std::memory_order_release);
+  }
+
+  // A subscriber that has yet to pass this message.
+  const LockfreeReader* SlowAt(uint64_t number) const noexcept {
+    for (uint32_t i = 0; i < s_.attached_count; i++) {
+      const LockfreeReader& reader = s_.subscribers[s_.attached[i]];
+      if (reader.start <= number && reader.next <= number) return &reader;
+    }
+    return nullptr;
+  }
+
   // Loads `next` of a subscriber. False when it breaks L9.
   bool Look(LockfreeReader* reader) noexcept {
     // SYNC next (acquire): pairs with the release store in LockfreeSubscriber::Pass().
-    const uint64_t next = reader->local->next.load(std::memory_order_acquire);  // PEER
-    // Before it begins, its word says nothing.
-    if (next < reader->start && reader->next == reader->start) return true;
+    const uint64_t next = reader->local->side.count.load(std::memory_order_acquire);  // PEER
     if (next < reader->next || next > s_.published) return false;
     reader->next = next;
     return true;
@@ -241,8 +304,9 @@ class LockfreePublisher {
     const LockfreeShadow& shadow = ShadowOf(number);
     uint64_t passed = shadow.passed_by_gone;
     bool all = true;
-    for (const LockfreeReader& reader : s_.subscribers) {
-      if (reader.local == nullptr || reader.start > number) continue;
+    for (uint32_t i = 0; i < s_.attached_count; i++) {
+      const LockfreeReader& reader = s_.subscribers[s_.attached[i]];
+      if (reader.start > number) continue;
       if (reader.next > number) {
         passed++;
       } else {
@@ -277,8 +341,9 @@ class LockfreePublisher {
   // names one message, so never more than kMaxSubscribers * kMaxLoans stay.
   void RefreshKept() noexcept {
     bool is_kept[kMaxSubscribers * kMaxLoans + 1] = {};
-    for (const LockfreeReader& reader : s_.subscribers) {
-      if (reader.local == nullptr || s_.kept_count == 0) continue;
+    for (uint32_t place = 0; place < s_.attached_count && s_.kept_count > 0; place++) {
+      const LockfreeReader& reader = s_.subscribers[s_.attached[place]];
+      if (reader.budget == 0) continue;
       uint64_t pins[kMaxLoans];
       for (uint32_t i = 0; i < kMaxLoans; i++) {
         // SYNC pins (acquire): pairs with the release store in Release(), so that the reader's
@@ -291,7 +356,7 @@ class LockfreePublisher {
         const LockfreeKept& kept = s_.kept[k];
         bool named = false;
         for (const uint64_t pin : pins) named = named || pin == kept.number + 1;
-        if (!named || kept.blocks > s_.geometry.budget - used) continue;
+        if (!named || kept.blocks > reader.budget - used) continue;
         used += kept.blocks;
         is_kept[k] = true;
       }
@@ -347,26 +412,27 @@ class LockfreePublisher {
   void Wake(uint64_t old) noexcept {
     Fence();  // store published or fin | load futex_at, bell_at. Pairs with the one in Arm() (L6).
     bool any = false;
-    for (const LockfreeReader& reader : s_.subscribers) {
-      if (reader.local == nullptr) continue;
+    for (uint32_t i = 0; i < s_.attached_count; i++) {
+      const LockfreeReader& reader = s_.subscribers[s_.attached[i]];
+      const SideWords& side = reader.local->side;
       // SYNC futex_at bell_at (relaxed): ordered by the fences; an address or number more or less
       // costs one call each a publish.
-      const uint64_t futex_at = reader.local->futex_at.load(std::memory_order_relaxed);  // PEER
-      const uint64_t bell_at = reader.local->bell_at.load(std::memory_order_relaxed);    // PEER
+      const uint64_t futex_at = side.futex_at.load(std::memory_order_relaxed);  // PEER
+      const uint64_t bell_at = side.bell_at.load(std::memory_order_relaxed);    // PEER
       any = any || futex_at == old;
       if (bell_at != old) continue;
-      s_.counts.bells++;
+      s_.waits.bells++;
       (void)SendBell<Sys>(reader.bell_fd);  // gone: its hang-up tells
     }
     if (any) WakeFutex();
   }
 
   void WakeFutex() noexcept {
-    s_.counts.wakes++;
+    s_.waits.wakes++;
     // SYNC wakes (release): pairs with the acquire load in Arm(): who loads it sees published and
     // fin.
-    s_.global->wakes.fetch_add(1, std::memory_order_release);
-    internal::FutexWake<Sys>(&s_.global->wakes);
+    s_.global->side.wakes.fetch_add(1, std::memory_order_release);
+    internal::FutexWake<Sys>(&s_.global->side.wakes);
   }
 
   State& s_;

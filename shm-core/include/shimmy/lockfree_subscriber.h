@@ -19,13 +19,17 @@ struct LockfreeLoan {
 
 struct LockfreeSubscriberState {
   LockfreeGeometry geometry;
-  LockfreeGlobal* global = nullptr;     // mapped read-only
-  const unsigned char* data = nullptr;  // mapped read-only, twice in a row
+  const LockfreeGlobal* global = nullptr;  // mapped read-only
+  const unsigned char* data = nullptr;     // mapped read-only, twice in a row
   LockfreeLocal* local = nullptr;
+  uint64_t number = 0;  // of the link
+  ChannelPeer peer;     // bell_fd is -1 when the publisher is gone
+  ChannelWaiter waiter;
+  WaitCounts counts;
   uint64_t next = 0;
   uint64_t published = 0;  // as last seen
   uint64_t missed = 0;     // since Begin(), exact
-  uint32_t seen_wakes = 0;
+  uint64_t budget = 0;     // granted, once it is found
   uint64_t loaned_blocks = 0;
   LockfreeLoan loans[kMaxLoans];
   Status broken = Status::kOk;
@@ -48,24 +52,33 @@ class LockfreeSubscriber {
   LockfreeSubscriber(const LockfreeSubscriber&) = delete;
   LockfreeSubscriber& operator=(const LockfreeSubscriber&) = delete;
 
-  // Sets up local memory, before the publisher gets it: pins nothing, waits for nothing.
-  static void Prepare(LockfreeLocal* local) noexcept {
-    // SYNC next futex_at bell_at fin pins (relaxed): the publisher gets the fd afterwards.
-    local->next.store(0, std::memory_order_relaxed);
-    local->futex_at.store(kNever, std::memory_order_relaxed);
-    local->bell_at.store(kNever, std::memory_order_relaxed);
-    local->fin.store(0, std::memory_order_relaxed);
-    for (Word& pin : local->pins) pin.store(0, std::memory_order_relaxed);
-  }
-
-  // Begins at `start`, as LockfreePublisher::Attach() gave it.
-  void Begin(uint64_t start) noexcept {
+  // Sets up local memory before the publisher gets it, and chooses where to begin: behind what is
+  // there, or at the oldest message that is.
+  void Begin(uint64_t number, bool from_oldest) noexcept {
+    s_.number = number;
+    PrepareSide(&s_.local->side, 0);
+    // SYNC pins (relaxed): the publisher gets the fd afterwards.
+    for (Word& pin : s_.local->pins) pin.store(0, std::memory_order_relaxed);
+    // SYNC oldest published (acquire): pair with the release stores in TakeBack() and Commit().
+    const uint64_t oldest = s_.global->oldest.load(std::memory_order_acquire);         // PEER
+    const uint64_t published = s_.global->side.count.load(std::memory_order_acquire);  // PEER
+    const uint64_t start = from_oldest && oldest <= published ? oldest : published;
     s_.next = start;
     s_.published = start;
-    Pass(start);
+    // SYNC next (release): pairs with the acquire load in LockfreePublisher::Attach().
+    s_.local->side.count.store(start, std::memory_order_release);
   }
 
-  // Copies the next message. kWouldBlock: none; kEof: none will come; kTooLarge: it stays, and
+  // With the publisher's doorbell; -1 when it is gone: then what it left is read.
+  void Attach(int bell_fd) noexcept {
+    s_.peer = {&s_.global->side, bell_fd};
+    if (bell_fd >= 0) return;
+    // SYNC flags (release): pairs with IsDead(): what the publisher stored last is loaded after it.
+    s_.waiter.flags.fetch_or(ChannelWaiter::kDead, std::memory_order_release);
+  }
+
+  // Copies the next message. kWouldBlock: none; kEof: none will come; kPeerDied: none will come,
+  // the publisher died; kTooLarge: it stays, and
   // `message->bytes` tells what it needs.
   [[nodiscard]] Status Take(void* to, uint64_t room, LockfreeMessage* message) noexcept {
     return Read(static_cast<unsigned char*>(to), room, message);
@@ -83,39 +96,26 @@ class LockfreeSubscriber {
     s_.local->pins[loan].store(0, std::memory_order_release);
   }
 
-  // Asks to be woken by the next message. True: wait now, for the doorbell or by WaitFutex();
-  // false: look again first. Disarm() afterwards.
-  [[nodiscard]] bool Arm(bool by_bell) noexcept {
-    // SYNC wakes (acquire): pairs with the release in WakeFutex(); loaded before the position is
-    // stored, so that the wake that it asks for changes the word (L6).
-    s_.seen_wakes = s_.global->wakes.load(std::memory_order_acquire);  // PEER
-    Word& at = by_bell ? s_.local->bell_at : s_.local->futex_at;
-    // SYNC futex_at bell_at (relaxed): ordered by the fence.
-    at.store(s_.next, std::memory_order_relaxed);
-    // SYNC fence (seq_cst): store at | load published, fin. Pairs with the one in Wake(): either it
-    // sees that we wait, or we see the message (L6).
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    // SYNC published fin (relaxed): who reads afterwards loads them again with acquire.
-    return s_.global->published.load(std::memory_order_relaxed) == s_.next &&  // PEER
-           s_.global->fin.load(std::memory_order_relaxed) == 0;                // PEER
+  // ---- waiting ----
+
+  // WaitFor() has the results; kOk also when it is broken: Take() says how.
+  [[nodiscard]] Status WaitForMessage(const WaitOptions& options) noexcept {
+    return WaitFor<Sys>(&s_.waiter, &s_.local->side, s_.peer, s_.next, options, &s_.counts,
+                        [this]() noexcept { return HasNews(); });
   }
 
-  // After Arm(false): sleeps until we are woken, somebody calls Kick(), or `nanos` went by. Does
-  // not see the publisher die: who wants that waits for the doorbell, or kicks.
-  void WaitFutex(uint64_t nanos) noexcept {
-    const uint64_t now = internal::MonotonicNanos<Sys>();
-    (void)internal::FutexWait<Sys>(&s_.global->wakes, s_.seen_wakes,
-                                   nanos < kNever - now ? now + nanos : kNever);
+  // For event loops: asks for a bell when there is a message or an end. True: wait for the
+  // doorbell; false: try again now.
+  [[nodiscard]] bool ArmBell() noexcept {
+    (void)shimmy::Arm(&s_.local->side, s_.peer, s_.next, true);
+    return !HasNews() && !IsDead(s_.waiter) && s_.broken == Status::kOk;
   }
 
-  // Wakes sleepers of WaitFutex() in every process; again until they left, for one may be about to
-  // sleep. From any thread.
-  static void Kick(LockfreeGlobal* global) noexcept { internal::FutexWake<Sys>(&global->wakes); }
+  void DisarmBell() noexcept { Disarm(&s_.local->side); }
 
-  void Disarm() noexcept {
-    // SYNC futex_at bell_at (relaxed): a wake too many is harmless.
-    s_.local->futex_at.store(kNever, std::memory_order_relaxed);
-    s_.local->bell_at.store(kNever, std::memory_order_relaxed);
+  // Takes bells out of the doorbell: kOk, kPeerDied or kStrayIo.
+  [[nodiscard]] Status EatBells() noexcept {
+    return internal::EatBells<Sys>(s_.peer.bell_fd, &s_.waiter);
   }
 
  private:
@@ -124,10 +124,32 @@ class LockfreeSubscriber {
 
   // Publishes that everything before `next` was passed.
   void Pass(uint64_t next) noexcept {
+    const uint64_t old = s_.next;
     s_.next = next;
     // SYNC next (release): pairs with the acquire load in LockfreePublisher::Look(): our copy
     // ended before (L7).
-    s_.local->next.store(next, std::memory_order_release);
+    s_.local->side.count.store(next, std::memory_order_release);
+    WakeAcross<Sys>(&s_.local->side, s_.peer, old, next, &s_.counts);  // L6
+  }
+
+  // Is there anything that Take() would not answer with kWouldBlock? Changes nothing.
+  bool HasNews() const noexcept {
+    // SYNC published fin (acquire): as in HasNext().
+    return s_.global->side.count.load(std::memory_order_acquire) != s_.next ||  // PEER
+           s_.global->side.fin.load(std::memory_order_acquire) != 0;            // PEER
+  }
+
+  // What we may keep pinned, as the publisher says: it may lie, and then changes what it lent.
+  uint64_t FindBudget() noexcept {
+    for (uint32_t i = 0; i < kMaxSubscribers && s_.budget == 0; i++) {
+      const LockfreeGrant& grant = s_.global->grants[i];
+      // SYNC number (acquire): pairs with the release store in LockfreePublisher::Grant().
+      if (grant.number.load(std::memory_order_acquire) != s_.number) continue;  // PEER
+      // SYNC budget (relaxed): behind the acquire load of number.
+      const uint64_t budget = grant.budget.load(std::memory_order_relaxed);  // PEER
+      s_.budget = budget < s_.geometry.blocks ? budget : s_.geometry.blocks;
+    }
+    return s_.budget;
   }
 
   Status Break() noexcept { return s_.broken = Status::kCursorOutOfRange; }
@@ -147,15 +169,16 @@ class LockfreeSubscriber {
 
   // kOk: there is a message at `next` or was one. Else why not.
   Status HasNext() noexcept {
+    const bool is_dead = IsDead(s_.waiter);  // before the loads
     // SYNC fin (acquire): pairs with the release store in Fin(); loaded before published, so that
     // an end is not seen without the messages before it.
-    const uint64_t fin = s_.global->fin.load(std::memory_order_acquire);  // PEER
+    const uint64_t fin = s_.global->side.fin.load(std::memory_order_acquire);  // PEER
     // SYNC published (acquire): pairs with the release store in Commit() (L6).
-    const uint64_t published = s_.global->published.load(std::memory_order_acquire);  // PEER
+    const uint64_t published = s_.global->side.count.load(std::memory_order_acquire);  // PEER
     if (published < s_.published || published == kNever) return Break();
     s_.published = published;
     if (published != s_.next) return Status::kOk;
-    if (fin == 0) return Status::kWouldBlock;
+    if (fin == 0) return is_dead ? Status::kPeerDied : Status::kWouldBlock;
     return fin == published + 1 ? Status::kEof : Break();
   }
 
@@ -165,7 +188,7 @@ class LockfreeSubscriber {
     // load of the stamp that was gone (L5), and what `published` was by then is seen with it.
     const uint64_t oldest = s_.global->oldest.load(std::memory_order_acquire);  // PEER
     // SYNC published (relaxed): behind the acquire load of oldest.
-    const uint64_t published = s_.global->published.load(std::memory_order_relaxed);  // PEER
+    const uint64_t published = s_.global->side.count.load(std::memory_order_relaxed);  // PEER
     if (oldest <= s_.next || published < s_.published || oldest > published) return Break();
     s_.missed += oldest - s_.next;
     s_.published = published;
@@ -208,7 +231,7 @@ class LockfreeSubscriber {
     message->data = s_.data + first * s_.geometry.block_bytes;
     if (to == nullptr) return Pin(slot, message, done);
     if (bytes > room) return Status::kTooLarge;
-    internal::LoadPayload(to, message->data, bytes);
+    internal::LoadPayload<Sys>(to, message->data, bytes);
     message->data = to;
     if (!IsStill(slot)) {
       *done = false;
@@ -221,10 +244,12 @@ class LockfreeSubscriber {
   // The budget is kept before the pin is stored, so that the publisher never ignores one of ours.
   Status Pin(const LockfreeSlot& slot, LockfreeMessage* message, bool* done) noexcept {
     const uint64_t blocks = s_.geometry.BlocksOf(message->bytes);
-    if (blocks > s_.geometry.budget - s_.loaned_blocks) return Status::kNotNow;
+    if (s_.budget == 0 && FindBudget() == 0) return Status::kNotNow;
+    if (blocks > s_.budget - s_.loaned_blocks) return Status::kNotNow;
+    const uint32_t most = s_.geometry.max_loans;
     uint32_t free = 0;
-    while (free < kMaxLoans && s_.loans[free].blocks != 0) free++;
-    if (free == kMaxLoans) return Status::kNotNow;
+    while (free < most && s_.loans[free].blocks != 0) free++;
+    if (free == most) return Status::kNotNow;
     // SYNC pins (relaxed): ordered by the fence.
     s_.local->pins[free].store(s_.next + 1, std::memory_order_relaxed);
     // SYNC fence (seq_cst): store pin | load stamp. Pairs with the one in TakeBack(): either it

@@ -39,23 +39,22 @@ alignas(128) unsigned char g_global[sizeof(shimmy::LockfreeGlobal) + 2 * 64];
 alignas(64) unsigned char g_data[2 * 4 * 64];  // one message, which does not wrap
 
 int RunLockfree() {
-  g_publisher.geometry = g_subscriber.geometry = {2, 4, 64, 4};
-  g_publisher.global = g_subscriber.global = reinterpret_cast<shimmy::LockfreeGlobal*>(g_global);
+  g_publisher.geometry = g_subscriber.geometry = {2, 4, 64, 2, 2};
+  g_publisher.global = reinterpret_cast<shimmy::LockfreeGlobal*>(g_global);
+  g_subscriber.global = g_publisher.global;
   g_publisher.data = g_data;
   g_publisher.shadow = g_shadow;
   g_subscriber.data = g_data;
   g_subscriber.local = &g_local;
   shimmy::LockfreePublisher<RawSys> publisher(&g_publisher);
   shimmy::LockfreeSubscriber<RawSys> subscriber(&g_subscriber);
-  shimmy::LockfreeSubscriber<RawSys>::Prepare(&g_local);
-  uint64_t start = 0;
-  if (publisher.Begin() != Status::kOk || publisher.Attach(&g_local, -1, false, &start) != 0) {
-    return 20;
-  }
-  subscriber.Begin(start);
-  if (!subscriber.Arm(false)) return 21;
+  if (publisher.Begin() != Status::kOk) return 20;
+  subscriber.Begin(1, false);
+  if (publisher.Attach(&g_local, -1, 1) != 0) return 21;
+  g_subscriber.peer = {&g_publisher.global->side, -1};
+  if (subscriber.WaitForMessage({1, 0, false}) != Status::kWouldBlock) return 21;
   if (publisher.Publish("abc", 3, 0, shimmy::kNever) != Status::kOk) return 22;
-  subscriber.WaitFutex(1);
+  if (subscriber.WaitForMessage({1, 0, false}) != Status::kOk) return 22;
   shimmy::LockfreeMessage message;
   if (subscriber.Loan(&message) != Status::kOk || message.data[2] != 'c') return 23;
   subscriber.Release(message.loan);
