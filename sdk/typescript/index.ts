@@ -1,6 +1,7 @@
 // The npm package `shimmy`: docs/reference/sdk-typescript.md.
 export { ERROR_CODES, ShimmyError, type ShimmyErrorCode } from "../../common/errors.ts";
 export type { ConnectOptions } from "../../shm-core/lib/channel-client.ts";
+export { TopicDeniedError } from "../../shm-core/lib/channel-native.ts";
 export { forgottenLoanCount, type ChannelCounters } from "../../shm-core/lib/channel-endpoint.ts";
 export type { AsyncWaitOptions, WaitOptions } from "../../shm-core/lib/channel-waits.ts";
 export type { WaitMode } from "../../shm-core/lib/stream-waits.ts";

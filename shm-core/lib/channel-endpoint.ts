@@ -201,8 +201,8 @@ export class ChannelEndpoint {
   counters(): ChannelCounters {
     const result = nativeChannels().channelCounters(this.id);
     if (typeof result === "number") throw channelError(result, "read counters");
-    const entries = COUNTERS.map((name, index) => [name, result[index] ?? 0]);
-    return Object.fromEntries(entries) as unknown as ChannelCounters;
+    const counts = COUNTERS.map((name, index) => [name, result[index] ?? 0] as const);
+    return Object.fromEntries(counts) as Record<keyof ChannelCounters, number>;
   }
 
   /** Gives the role up; calls that wait reject. Safe to call twice. */

@@ -15,6 +15,17 @@ const requests = new Map<number, PromiseWithResolvers<number>>();
 let lastRequest = 0;
 let addon: NativeAddon | undefined;
 
+/** A refusal of the agent that has a reason. */
+export class TopicDeniedError extends ShimmyError {
+  /** One of the topic reasons in docs/reference/reasons.md. */
+  readonly reason: string;
+
+  constructor(code: ShimmyErrorCode, reason: string, message: string) {
+    super(code, message);
+    this.reason = reason;
+  }
+}
+
 /** What is known of a message beside its bytes. */
 export interface MessageMarks {
   readonly sequence: number;
@@ -62,8 +73,8 @@ export function loanNumber(): number {
  */
 export function channelError(status: number, operation: string): ShimmyError {
   if (status > FIRST_STATUS || status < LAST_STATUS) return statusError(status, operation);
-  const [code, message] = nativeChannels().channelLastError();
-  return toError(code, message, operation);
+  const [code, reason, message] = nativeChannels().channelLastError();
+  return toError(code, reason, `${operation}: ${message}`);
 }
 
 /** Returns a result that is not negative. @throws {@link ShimmyError} for one that is. */
@@ -94,12 +105,14 @@ onNativeEvent(EventKind.channelAnswer, (number, result, failure) => {
     answer?.resolve(result as number);
     return;
   }
-  const [code = "", message = ""] = (failure as string).split("\n");
-  answer?.reject(toError(code, message));
+  const [code = "", reason = "", message = ""] = (failure as string).split("\n");
+  answer?.reject(toError(code, reason, message));
 });
 
-function toError(code: string, message: string, operation?: string): ShimmyError {
-  const known = (ERROR_CODES as readonly string[]).includes(code);
-  const text = operation === undefined ? message : `${operation}: ${message}`;
-  return new ShimmyError(known ? (code as ShimmyErrorCode) : "SHIMMY_ERR_INTERNAL", text);
+function toError(text: string, reason: string, message: string): ShimmyError {
+  const isKnown = (ERROR_CODES as readonly string[]).includes(text);
+  const code = isKnown ? (text as ShimmyErrorCode) : "SHIMMY_ERR_INTERNAL";
+  return reason === ""
+    ? new ShimmyError(code, message)
+    : new TopicDeniedError(code, reason, message);
 }

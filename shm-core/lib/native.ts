@@ -264,8 +264,8 @@ export interface NativeAddon {
   channelDescribe(id: number): NativeChannelInfo | number;
   /** Returns eleven counts, in the order of `ChannelCounters`. */
   channelCounters(id: number): number[] | number;
-  /** Code and message of the last channel call on this thread that failed. */
-  channelLastError(): [code: string, message: string];
+  /** Of the last channel call on this thread that failed. */
+  channelLastError(): [code: string, reason: string, message: string];
 }
 
 /** CMake presets whose addon `SHIMMY_NATIVE_BUILD` can choose. */

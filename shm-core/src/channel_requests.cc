@@ -51,7 +51,7 @@ class Request {
     if (self->status_ == SHIMMY_OK) return;
     shimmy_error error{};
     shimmy_last_error(&error);
-    self->failure_ = std::string(error.code) + "\n" + error.message;
+    self->failure_ = std::string(error.code) + "\n" + error.reason + "\n" + error.message;
   }
 
   static void OnDone(uv_work_t* work, int cancelled) {

@@ -275,14 +275,15 @@ Napi::Value Counters(const Napi::CallbackInfo& info) {
                            number(all.rings), number(all.dropped_peers)});
 }
 
-// channelLastError(): [code, message] of the last call on this thread that failed
+// channelLastError(): [code, reason, message] of the last call on this thread that failed
 Napi::Value LastError(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   shimmy_error error{};
   shimmy_last_error(&error);
   const Napi::Array result = Napi::Array::New(env);
   result.Set(0U, Napi::String::New(env, error.code));
-  result.Set(1U, Napi::String::New(env, error.message));
+  result.Set(1U, Napi::String::New(env, error.reason));
+  result.Set(2U, Napi::String::New(env, error.message));
   return result;
 }
 
