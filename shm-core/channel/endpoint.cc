@@ -1,5 +1,6 @@
 #include "endpoint.h"
 
+#include <poll.h>
 #include <sched.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -36,8 +37,8 @@ void AddParameter(Json* parameters, const char* name, uint32_t value) {
 class Endpoint::Call {
  public:
   explicit Call(Endpoint* endpoint) : endpoint_(*endpoint) {
-    // SYNC users_ (seq_cst): Leave() waits until nobody is in a call.
-    endpoint_.users_.fetch_add(1);
+    // SYNC users_ (acq_rel): pairs with the load in Leave(), which waits until nobody is in a call.
+    endpoint_.users_.fetch_add(1, std::memory_order_acq_rel);
     endpoint_.mutex_.lock();
     endpoint_.TookInbox();
   }
@@ -45,7 +46,7 @@ class Endpoint::Call {
   Call& operator=(const Call&) = delete;
   ~Call() {
     endpoint_.mutex_.unlock();
-    endpoint_.users_.fetch_sub(1);  // seq_cst: as above
+    endpoint_.users_.fetch_sub(1, std::memory_order_acq_rel);  // SYNC as above
   }
   // The result, with words for it.
   [[nodiscard]] int Return(int status) const {
@@ -157,8 +158,8 @@ void Endpoint::Leave() {
     if (!is_over_) EndBy({SHIMMY_CLOSED, "SHIMMY_ERR_CLOSED", "the endpoint is closed", ""});
     client_->Forget(Self(), attachment_);
   }
-  // SYNC users_ (seq_cst): see Call.
-  while (users_.load() > 0) sched_yield();
+  // SYNC users_ (acquire): see Call.
+  while (users_.load(std::memory_order_acquire) > 0) sched_yield();
 }
 
 void Endpoint::EndBy(Failure failure) {
@@ -194,7 +195,8 @@ bool Endpoint::TryEmptyInbox() {
 }
 
 bool Endpoint::TookInbox() {
-  if (!has_inbox_.load(std::memory_order_acquire)) return false;  // pairs with Post()
+  // SYNC has_inbox_ (acquire): pairs with the store in Post().
+  if (!has_inbox_.load(std::memory_order_acquire)) return false;
   EmptyInbox();
   return true;
 }
@@ -270,8 +272,26 @@ void Endpoint::TellCurrent() {
     const std::lock_guard lock(current_mutex_);  // E3
     Notify<RawSys>(current_, ChannelWaiter::kInterrupted);
   }
+  TellLoop();
+}
+
+void Endpoint::TellLoop() {
   const uint64_t one = 1;
   (void)!write(event_.get(), &one, sizeof one);  // full: it is readable
+}
+
+Status Endpoint::PollFd(uint64_t deadline) {
+  int timeout_ms = -1;
+  if (deadline != kNever) {
+    const uint64_t now = NowNanos();
+    const uint64_t left = deadline > now ? (deadline - now + 999'999) / 1'000'000 : 0;
+    timeout_ms = static_cast<int>(std::min<uint64_t>(left, 0x7fffffff));
+  }
+  const long events = RawSys::Poll(epoll_.get(), POLLIN, timeout_ms);
+  uint64_t told = 0;
+  (void)!read(event_.get(), &told, sizeof told);
+  if (events == -EINTR) return Status::kInterrupted;
+  return events == 0 ? Status::kWouldBlock : Status::kOk;
 }
 
 void Endpoint::SetCurrent(ChannelWaiter* waiter) {
@@ -280,7 +300,8 @@ void Endpoint::SetCurrent(ChannelWaiter* waiter) {
 }
 
 int Endpoint::BeforeWait() {
-  if (is_over_ || is_closing_.load()) return SHIMMY_CLOSED;  // seq_cst: set before we are told
+  // SYNC is_closing_ (seq_cst): set before we are told, so that one of the two is seen.
+  if (is_over_ || is_closing_.load(std::memory_order_seq_cst)) return SHIMMY_CLOSED;
   return is_interrupted_.exchange(false) ? SHIMMY_INTERRUPTED : SHIMMY_OK;
 }
 
@@ -290,7 +311,8 @@ int Endpoint::AfterWait(ChannelWaiter* waiter, Status result) {
       (waiter->flags.load(std::memory_order_acquire) & ChannelWaiter::kInterrupted) != 0;
   if (is_told) {
     {
-      // Who tells is done by then: it would take a waiter that sleeps again for one that still does.
+      // Who tells is done by then: it would take a waiter that sleeps again for one that still
+      // does.
       const std::lock_guard lock(current_mutex_);
       ClearInterrupt(waiter);
     }

@@ -157,6 +157,10 @@ class Endpoint : public std::enable_shared_from_this<Endpoint> {
   int BeforeWait();
   int AfterWait(ChannelWaiter* waiter, Status result);
   void SetCurrent(ChannelWaiter* waiter);
+  // Makes fd() readable until the next Arm().
+  void TellLoop();
+  // Waits for fd() to be readable.
+  [[nodiscard]] Status PollFd(uint64_t deadline);
 
   [[nodiscard]] std::shared_ptr<Endpoint> Self() { return shared_from_this(); }
   [[nodiscard]] Client& client() { return *client_; }

@@ -153,11 +153,11 @@ void LoadPayload(unsigned char* to, const unsigned char* from, uint64_t bytes) n
   const auto* in = reinterpret_cast<const uint64_t*>(from);
   for (; bytes >= 8; bytes -= 8, to += 8) {
     // SYNC payload (relaxed): see StorePayload().
-    const uint64_t word = __atomic_load_n(in++, __ATOMIC_RELAXED);
+    const uint64_t word = __atomic_load_n(in++, __ATOMIC_RELAXED);  // relaxed: as above
     __builtin_memcpy(to, &word, 8);
   }
   if (bytes == 0) return;
-  const uint64_t word = __atomic_load_n(in, __ATOMIC_RELAXED);
+  const uint64_t word = __atomic_load_n(in, __ATOMIC_RELAXED);  // relaxed: as above
   for (uint64_t i = 0; i < bytes; i++) to[i] = static_cast<unsigned char>(word >> (8 * i));
 }
 

@@ -256,6 +256,21 @@ class LockfreePublisher {
     return is_by_time ? Status::kOk : status;
   }
 
+  // For event loops: asks for a bell when a subscriber makes room. True: wait for the doorbells,
+  // and no longer than until NextDeadline(); false: try again now.
+  [[nodiscard]] bool ArmBell(uint64_t bytes, uint64_t now) noexcept {
+    unsigned char* unused = nullptr;
+    const Status status = Reserve(bytes, now, &unused);
+    if (status == Status::kOk) Cancel();
+    if (status != Status::kWouldBlock) return false;
+    const uint64_t at = s_.reusable;
+    const LockfreeReader* const slow = SlowAt(at);
+    if (slow == nullptr) return true;
+    (void)Arm(&s_.global->side, {&slow->local->side, slow->bell_fd}, at, true);
+    // SYNC next (relaxed): behind the fence in Arm(); Scan() loads it again.
+    return slow->local->side.count.load(std::memory_order_relaxed) <= at;  // PEER
+  }
+
  private:
   LockfreeShadow& ShadowOf(uint64_t number) noexcept {
     return s_.shadow[number & (s_.geometry.slots - 1)];

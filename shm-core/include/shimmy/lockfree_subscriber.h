@@ -104,6 +104,13 @@ class LockfreeSubscriber {
                         [this]() noexcept { return HasNews(); });
   }
 
+  // Is there anything that Take() would not answer with kWouldBlock? Changes nothing.
+  bool HasNews() const noexcept {
+    // SYNC published fin (acquire): as in HasNext().
+    return s_.global->side.count.load(std::memory_order_acquire) != s_.next ||  // PEER
+           s_.global->side.fin.load(std::memory_order_acquire) != 0;            // PEER
+  }
+
   // For event loops: asks for a bell when there is a message or an end. True: wait for the
   // doorbell; false: try again now.
   [[nodiscard]] bool ArmBell() noexcept {
@@ -130,13 +137,6 @@ class LockfreeSubscriber {
     // ended before (L7).
     s_.local->side.count.store(next, std::memory_order_release);
     WakeAcross<Sys>(&s_.local->side, s_.peer, old, next, &s_.counts);  // L6
-  }
-
-  // Is there anything that Take() would not answer with kWouldBlock? Changes nothing.
-  bool HasNews() const noexcept {
-    // SYNC published fin (acquire): as in HasNext().
-    return s_.global->side.count.load(std::memory_order_acquire) != s_.next ||  // PEER
-           s_.global->side.fin.load(std::memory_order_acquire) != 0;            // PEER
   }
 
   // What we may keep pinned, as the publisher says: it may lie, and then changes what it lent.
