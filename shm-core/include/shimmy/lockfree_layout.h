@@ -138,7 +138,7 @@ void StorePayload(unsigned char* to, const unsigned char* from, uint64_t bytes) 
   for (; bytes >= 8; bytes -= 8, from += 8) {
     uint64_t word;
     __builtin_memcpy(&word, from, 8);
-    __atomic_store_n(out++, word, __ATOMIC_RELAXED);
+    __atomic_store_n(out++, word, __ATOMIC_RELAXED);  // relaxed: as above
   }
   if (bytes == 0) return;
   uint64_t word = 0;
