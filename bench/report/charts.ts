@@ -43,6 +43,17 @@ const SPECS: Readonly<Record<string, readonly ChartSpec[]>> = {
       heading: inScenario("http 43 B c=32"),
     },
   ],
+  fig3: (["native", "ts"] as const).map((language) => ({
+    file: `fig3-${language}.svg`,
+    title: `Figure 3: round trip between two processes, ${language === "ts" ? "TypeScript" : "C++"}`,
+    subtitle: "median in microseconds, logarithmic, less is better; default waiting, machine idle",
+    metric: "p50Us",
+    isLogarithmic: true,
+    heading: ({ scenario, regime }) =>
+      regime === "idle" && scenario.startsWith(`${language} default `)
+        ? scenario.slice(`${language} default `.length)
+        : undefined,
+  })),
   ring: (["native", "ts"] as const).map((language) => ({
     file: `ring-${language}.svg`,
     title: `Round trip between two processes, ${language === "ts" ? "TypeScript" : "C++"}`,
@@ -82,7 +93,7 @@ function groupRows(
 
 /** True for Shimmy itself among the peers of any bench. */
 export function isOurs(peer: string): boolean {
-  return peer.startsWith("shimmy") || peer === "ring";
+  return peer.startsWith("shimmy") || peer.startsWith("lock") || peer === "ring";
 }
 
 function inScenario(name: string): ChartSpec["heading"] {

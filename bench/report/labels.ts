@@ -10,6 +10,11 @@ const PEERS: Readonly<Record<string, string>> = {
   tcp: "TCP loopback",
   unix: "Unix socket",
   ring: "Shimmy ring",
+  udp: "UDP loopback",
+  lock_copy: "Shimmy lock-based, copy",
+  lock_loan: "Shimmy lock-based, loan",
+  lockfree_copy: "Shimmy lock-free, copy",
+  lockfree_loan: "Shimmy lock-free, loan",
 };
 
 /** Metrics as the head of a column. */
