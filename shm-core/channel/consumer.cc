@@ -154,7 +154,6 @@ void ConsumerEndpoint::StartOver() {
 void ConsumerEndpoint::LetGo() {
   offered_.reset();
   Retire();
-  retired_.clear();
 }
 
 void ConsumerEndpoint::Finish() {

@@ -182,7 +182,10 @@ bool Endpoint::Post(AgentMessage message) {
     inbox_.push_back(std::move(message));
     has_inbox_.store(true);  // seq_cst: E2, before the current waiter is told
   }
-  if (TryEmptyInbox()) return true;
+  if (TryEmptyInbox()) {
+    TellPoller();
+    return true;
+  }
   TellCurrent();
   return false;
 }
@@ -275,7 +278,10 @@ void Endpoint::TellCurrent() {
   TellLoop();
 }
 
-void Endpoint::TellLoop() {
+void Endpoint::TellLoop() { TellPoller(); }
+
+// Whoever polls looks again: what it armed for may be another ring's by now.
+void Endpoint::TellPoller() {
   const uint64_t one = 1;
   (void)!write(event_.get(), &one, sizeof one);  // full: it is readable
 }
@@ -387,6 +393,7 @@ uint64_t Endpoint::Tick(uint64_t now) {
   TookInbox();
   const uint64_t next = is_over_ ? kNever : DoTick(now);
   mutex_.unlock();
+  if (next == kNever) TellPoller();
   return next;
 }
 

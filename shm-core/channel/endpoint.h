@@ -126,7 +126,8 @@ class Endpoint : public std::enable_shared_from_this<Endpoint> {
   virtual void Relodge() = 0;
   // The agent has another view of what we showed: rings and links are given up.
   virtual void StartOver() = 0;
-  // Closes doorbells and unmaps; the endpoint is over.
+  // Closes doorbells; the endpoint is over. What is lent stays mapped until it is destroyed: it may
+  // end by the agent's will while the program reads.
   virtual void LetGo() = 0;
   virtual void RefreshSums() {}
   // See Tick().
@@ -194,6 +195,7 @@ class Endpoint : public std::enable_shared_from_this<Endpoint> {
   [[nodiscard]] Json Role(const char* type) const;
   [[nodiscard]] static Deadline DeadlineOf(int64_t timeout);
   void TellCurrent();
+  void TellPoller();
 
   const std::shared_ptr<Client> client_;
   const EndpointOptions options_;

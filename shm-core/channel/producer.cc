@@ -154,10 +154,7 @@ void ProducerEndpoint::Relodge() {
 
 void ProducerEndpoint::StartOver() { Retire(); }
 
-void ProducerEndpoint::LetGo() {
-  Retire();
-  retired_.clear();
-}
+void ProducerEndpoint::LetGo() { Retire(); }
 
 void ProducerEndpoint::Retire() {
   if (ring_ == nullptr) return;

@@ -151,10 +151,7 @@ void PublisherEndpoint::Relodge() {
 
 void PublisherEndpoint::StartOver() { Retire(); }
 
-void PublisherEndpoint::LetGo() {
-  Retire();
-  retired_.clear();
-}
+void PublisherEndpoint::LetGo() { Retire(); }
 
 void PublisherEndpoint::Retire() {
   if (ring_ == nullptr) return;

@@ -160,10 +160,7 @@ void SubscriberEndpoint::StartOver() {
   while (!rings_.empty()) Retire(rings_.back().get());
 }
 
-void SubscriberEndpoint::LetGo() {
-  StartOver();
-  retired_.clear();
-}
+void SubscriberEndpoint::LetGo() { StartOver(); }
 
 void SubscriberEndpoint::Finish(Ring* ring) {
   Tell("generationFinished", ring->generation, 0);
