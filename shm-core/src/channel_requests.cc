@@ -93,7 +93,8 @@ class AnswerEvent final : public Event {
 };
 
 void Request::Tell() {
-  const int64_t result = status_ == SHIMMY_OK ? Keep(state_) : ChannelCode(status_);
+  const int64_t result =
+      status_ == SHIMMY_OK ? int64_t{Keep(state_)} : int64_t{ChannelCode(status_)};
   AnswerEvent event(number_, result, failure_);
   state_.sink.Call(event);
 }
