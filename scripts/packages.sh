@@ -38,6 +38,8 @@ test_packages=(
   strace:strace
   python3:python3
   python3-pip:pip
+  'python3-dev:/usr/include/python3*/Python.h'
+  python3-numpy:/usr/lib/python3/dist-packages/numpy/__init__.py
   containerd:containerd
   runc:runc
   'containernetworking-plugins:/usr/lib/cni/bridge'

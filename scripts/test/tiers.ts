@@ -35,6 +35,9 @@ const build = (preset: string, ...targets: string[]): Step => ({
   count: "prepare",
 });
 
+/** What tests of the C SDK and of all SDKs together use. */
+const SDK_TARGETS = ["shimmy_c", "shimmy_c_static", "shimmy_python", "conformance_driver"] as const;
+
 const buildDist: Step = {
   name: "build (dist)",
   command: ["bash", "scripts/build-dist.sh"],
@@ -141,9 +144,10 @@ export const TIERS: readonly Tier[] = [
     name: "integration",
     budgetSeconds: 600,
     steps: [
-      build("release", "shimmy_addon", "shimmy_netns_helper"),
+      build("release", "shimmy_addon", "shimmy_netns_helper", ...SDK_TARGETS),
       buildDist,
       mocha("integration"),
+      mocha("conformance"),
     ],
   },
   {
