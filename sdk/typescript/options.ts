@@ -76,14 +76,23 @@ const KIND_OF = {
   subscriber: "lockfree",
 } as const;
 
+/** Both bounds of each number; a test compares them with the agent's. */
+export const PARAMETER_BOUNDS = {
+  blocks: { minimum: 2, maximum: 65_536 },
+  blockBytes: { minimum: 64, maximum: 1_048_576, multipleOf: 64 },
+  readers: { minimum: 1, maximum: 1024 },
+  timeToLiveMs: { minimum: 1, maximum: 86_400_000 },
+  // The agent's minimum is 0, which the C interface takes for "as usual".
+  maxLoans: { minimum: 1, maximum: 16 },
+} as const;
+
 const LOCK_NAMES = ["kind", "blocks", "blockBytes", "maxLoans"] as const;
 const LOCK_FREE_NAMES = [...LOCK_NAMES, "readers", "timeToLiveMs"] as const;
 
 /**
  * Checks options and translates them.
  *
- * @throws {@link ShimmyError} `SHIMMY_ERR_INVALID_OPTION` that names what is refused. Whether sizes
- * are in range is decided by the agent, with the same code.
+ * @throws {@link ShimmyError} `SHIMMY_ERR_INVALID_OPTION` that names what is refused.
  */
 export function resolveEndpointOptions(role: Role, options: AnyOptions): NativeEndpointOptions {
   const { parameters, waitMode = "adaptive", start = "newest", ...rest } = options;
@@ -116,11 +125,11 @@ function resolveParameters(
   const given = parameters ?? {};
   return {
     kind: parameters === undefined ? 0 : KINDS[kind],
-    blocks: count(given.blocks, "blocks"),
-    blockBytes: count(given.blockBytes, "blockBytes"),
-    readers: count(given.readers, "readers"),
-    timeToLiveMs: count(given.timeToLiveMs, "timeToLiveMs"),
-    maxLoans: count(given.maxLoans, "maxLoans"),
+    blocks: count(given, "blocks"),
+    blockBytes: count(given, "blockBytes"),
+    readers: count(given, "readers"),
+    timeToLiveMs: count(given, "timeToLiveMs"),
+    maxLoans: count(given, "maxLoans"),
   };
 }
 
@@ -144,11 +153,14 @@ function chosen<T extends Readonly<Record<string, number>>>(
 }
 
 /** A number that is given; 0 is the default. */
-function count(value: number | undefined, name: string): number {
+function count(given: Partial<AnyParameters>, name: keyof typeof PARAMETER_BOUNDS): number {
+  const value = given[name];
   if (value === undefined) return 0;
-  if (Number.isInteger(value) && value > 0 && value < 2 ** 32) return value;
+  const bounds: { minimum: number; maximum: number; multipleOf?: number } = PARAMETER_BOUNDS[name];
+  const { minimum, maximum, multipleOf = 1 } = bounds;
+  if (value >= minimum && value <= maximum && value % multipleOf === 0) return value;
   throw new ShimmyError(
     "SHIMMY_ERR_INVALID_OPTION",
-    `${name} must be a whole number above 0, got ${String(value)}`,
+    `${name} must be from ${minimum} to ${maximum} and a multiple of ${multipleOf}, got ${value}`,
   );
 }
