@@ -36,7 +36,7 @@ const build = (preset: string, ...targets: string[]): Step => ({
 });
 
 /** What tests of the C SDK and of all SDKs together use. */
-const SDK_TARGETS = ["shimmy_c", "shimmy_c_static", "shimmy_python", "conformance_driver"] as const;
+const SDK_TARGETS = ["shimmy_c", "shimmy_c_static", "shimmy_python", "conformance_driver", "crash_peer"] as const;
 
 const buildDist: Step = {
   name: "build (dist)",
