@@ -1,8 +1,9 @@
-// Imports go downwards only: cli → processes (agent, sidecar, injector, master) → common, shm-core.
+// Imports go downwards only: cli → processes (agent, sidecar, injector, master) → sdk → common,
+// shm-core.
 // The folder names are the architecture (docs/architecture.md).
 "use strict";
 
-const PRODUCT = "^(cli|agent|sidecar|injector|master|common|shm-core)/";
+const PRODUCT = "^(cli|agent|sidecar|injector|master|common|shm-core|sdk)/";
 
 module.exports = {
   forbidden: [
@@ -30,14 +31,14 @@ module.exports = {
     {
       name: "processes-do-not-know-the-cli",
       severity: "error",
-      from: { path: "^(agent|sidecar|injector|master|common|shm-core)/" },
+      from: { path: "^(agent|sidecar|injector|master|common|shm-core|sdk)/" },
       to: { path: "^cli/" },
     },
     {
       name: "common-is-the-bottom",
       severity: "error",
       from: { path: "^common/" },
-      to: { path: "^(agent|sidecar|injector|master|shm-core)/" },
+      to: { path: "^(agent|sidecar|injector|master|shm-core|sdk)/" },
     },
     {
       name: "shm-core-stands-alone",
@@ -45,6 +46,13 @@ module.exports = {
       comment: "shm-core may import common/errors and common/reasons, nothing else of ours.",
       from: { path: "^shm-core/" },
       to: { path: PRODUCT, pathNot: ["^shm-core/", "^common/(errors|reasons)\\.ts$"] },
+    },
+    {
+      name: "sdk-is-for-any-program",
+      severity: "error",
+      comment: "What programs import knows shared memory and errors, and none of our processes.",
+      from: { path: "^sdk/" },
+      to: { path: PRODUCT, pathNot: ["^sdk/", "^shm-core/lib/", "^common/errors\\.ts$"] },
     },
     {
       name: "product-does-not-import-its-surroundings",

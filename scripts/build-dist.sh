@@ -9,7 +9,7 @@ exec 9>build/.dist.lock
 flock 9
 
 hash=$(
-  find tsconfig.json tsconfig.build.json package.json common shm-core/lib agent sidecar injector master cli \
+  find tsconfig.json tsconfig.build.json package.json common shm-core/lib sdk/typescript agent sidecar injector master cli \
     -name '*.ts' -o -name '*.json' | LC_ALL=C sort | xargs -d '\n' sha256sum | sha256sum
 )
 [[ -f dist/.sources && $(<dist/.sources) == "$hash" ]] && exit 0

@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH=$PWD/node_modules/.bin:$PATH
 folders=()
-for folder in cli agent sidecar injector master common shm-core/lib test bench scripts examples; do
+for folder in cli agent sidecar injector master common shm-core/lib sdk/typescript test bench scripts examples; do
   [[ -d $folder ]] && folders+=("$folder")
 done
 depcruise --config .dependency-cruiser.cjs "${folders[@]}"

@@ -8,6 +8,7 @@ export interface PackageManifest {
   readonly license: string;
   readonly type: string;
   readonly bin: Words;
+  readonly exports: object;
   readonly engines: Words;
   readonly dependencies: Words;
 }
@@ -39,6 +40,19 @@ function nativeFiles(machine: string): (readonly [string, string])[] {
  * a clone brings itself, and with nothing that runs when it is installed.
  */
 export function packageManifest(manifest: PackageManifest): object {
-  const { name, version, description, license, type, bin, engines, dependencies } = manifest;
-  return { name, version, description, license, type, bin, engines, os: ["linux"], dependencies };
+  const { name, version, description, license, type, bin, exports, engines, dependencies } =
+    manifest;
+  const os = ["linux"];
+  return {
+    name,
+    version,
+    description,
+    license,
+    type,
+    bin,
+    exports,
+    engines,
+    os,
+    dependencies,
+  };
 }

@@ -82,6 +82,11 @@ describe("npm run release", function () {
     const shimmy = join(home, "node_modules/.bin/shimmy");
     expect((await run(shimmy, "--version")).stdout.trim()).to.equal(VERSION);
 
+    const program = `import { ShimmyClient } from "shimmy";
+      await ShimmyClient.connect({ socket: "/none" }).catch(({ code }) => console.log(code));`;
+    const { stdout } = await run("node", "--input-type=module", "--eval", program);
+    expect(stdout).to.equal("SHIMMY_ERR_AGENT_UNAVAILABLE\n");
+
     cpSync(join(PACKAGE_ROOT, "examples/hello"), join(home, "hello"), { recursive: true });
     const { stderr } = await run(shimmy, "run", "hello/shimmy.yaml");
     expect(stderr).to.include("10 connections, by shared memory every one.");

@@ -48,6 +48,7 @@ describe("the npm package", function () {
   it("should need what the code imports, and nothing that runs when it is installed", function () {
     expect(packed["dependencies"]).to.deep.equal(manifest.dependencies);
     expect(packed).to.include({ name: "shimmy", version: manifest.version });
+    expect(packed["exports"]).to.deep.equal(manifest.exports);
     expect(packed).not.to.have.any.keys(
       ...["scripts", "devDependencies", "optionalDependencies", "private"],
     );
