@@ -53,6 +53,8 @@ export class ChannelBroker {
   readonly #deps: ChannelBrokerDeps;
   readonly #members = new Set<ChannelMember>();
   readonly #requests = new Map<string, TokenBucket>();
+  /** Lodgings under way; what a process says and does behind them comes behind them. */
+  readonly #lodging = new Map<ChannelMember, Promise<void>>();
   readonly #introducer: Introducer;
   readonly #entrance: Entrance;
   readonly #lodger: Lodger;
@@ -93,8 +95,17 @@ export class ChannelBroker {
     this.#members.add(member);
   }
 
-  /** A process's connection is over, and with it its attachments. */
+  /**
+   * A process's connection is over, and with it its attachments: once what it lodged before is lodged,
+   * or what it wrote into it would be lost.
+   */
   leave(member: ChannelMember): void {
+    this.#afterLodging(member, () => {
+      this.#leave(member);
+    });
+  }
+
+  #leave(member: ChannelMember): void {
     this.#members.delete(member);
     for (const channel of this.table.all()) {
       const own = channel.attachments.filter((each) => each.member === member);
@@ -113,7 +124,12 @@ export class ChannelBroker {
         void this.#answer(member, message, () => this.#reattach(member, message));
         break;
       case "lodgeRegions":
-        void this.#lodge(member, message, fds.splice(0));
+        this.#beginLodging(member, message, fds.splice(0));
+        break;
+      case "detachChannel":
+        this.#afterLodging(member, () => {
+          this.#receiveSmall(member, message);
+        });
         break;
       default:
         this.#receiveSmall(member, message);
@@ -268,6 +284,25 @@ export class ChannelBroker {
     const { state, role } = this.#entrance.enter(channel, { member, pod, message });
     this.#deps.log.info({ topic: channel.key, pod: pod.uid, role, state }, "channel attached");
     this.#changed(channel);
+  }
+
+  #beginLodging(member: ChannelMember, message: LodgeRegionsMessage, fds: Fd[]): void {
+    const before = this.#lodging.get(member);
+    const done = this.#lodge(member, message, fds);
+    this.#track(member, before === undefined ? done : before.then(() => done));
+  }
+
+  #afterLodging(member: ChannelMember, act: () => void): void {
+    const before = this.#lodging.get(member);
+    if (before === undefined) act();
+    else this.#track(member, before.then(act));
+  }
+
+  #track(member: ChannelMember, last: Promise<void>): void {
+    this.#lodging.set(member, last);
+    void last.finally(() => {
+      if (this.#lodging.get(member) === last) this.#lodging.delete(member);
+    });
   }
 
   async #lodge(member: ChannelMember, message: LodgeRegionsMessage, fds: Fd[]): Promise<void> {

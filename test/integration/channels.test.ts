@@ -110,6 +110,18 @@ describe("channels", function () {
       expect(sidecar.end).to.equal(undefined);
     });
 
+    for (const leave of ["dies", "detaches"] as const) {
+      it(`should keep what a producer lodged just before it ${leave}`, async function () {
+        const [a, b] = [await processOf("a"), await processOf("b")];
+        const producer = await a.attach("jobs", "producer", LOCK);
+        const ring = a.lodgeRing(producer, producer.generation ?? 0);
+        if (leave === "dies") a.close();
+        else a.socket.send({ type: "detachChannel", attachment: producer.attachment });
+        await b.attach("jobs", "consumer");
+        expect((await b.offered()).inodes).to.deep.equal(ring);
+      });
+    }
+
     it("should keep what a killed producer left, and let the consumer go on in order", async function () {
       const [b, again] = [await processOf("b"), await processOf("a")];
       const child = spawn(
