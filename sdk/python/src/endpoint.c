@@ -164,31 +164,31 @@ static void next_slice(const EndpointObject* self, struct wait* wait) {
 }
 
 // What became of a call: whether to call again.
-enum turn { DONE, AGAIN, RAISED };
+enum Turn { kDone, kAgain, kRaised };
 
-static enum turn after(EndpointObject* self, const struct wait* wait, int status) {
-  if (status == SHIMMY_OK) return DONE;
+static enum Turn after(EndpointObject* self, const struct wait* wait, int status) {
+  if (status == SHIMMY_OK) return kDone;
   if (self->is_closing) {
     shimmy_raise_closed("the endpoint was closed meanwhile");
-    return RAISED;
+    return kRaised;
   }
   const bool was_slice = status == SHIMMY_AGAIN && wait->deadline != 0 &&
                          (wait->deadline < 0 || now_ns() < wait->deadline);
   if (status == SHIMMY_AGAIN && !was_slice) {
     shimmy_raise(status, "SHIMMY_ERR_TIMEOUT", "there was no message, or no room, in time");
-    return RAISED;
+    return kRaised;
   }
   if (!was_slice && status != SHIMMY_INTERRUPTED) {
     shimmy_raise_last(status);
-    return RAISED;
+    return kRaised;
   }
-  if (PyErr_CheckSignals() != 0) return RAISED;
+  if (PyErr_CheckSignals() != 0) return kRaised;
   if (self->interrupts > 0 && status == SHIMMY_INTERRUPTED) {
     self->interrupts = 0;
     shimmy_raise(SHIMMY_INTERRUPTED, "SHIMMY_ERR_CLOSED", "the call was interrupted");
-    return RAISED;
+    return kRaised;
   }
-  return AGAIN;
+  return kAgain;
 }
 
 // Calls of the library on one endpoint exclude one another, also while one waits. So only one
@@ -243,10 +243,10 @@ static bool perform(EndpointObject* self, struct call* call, PyObject* timeout) 
   if (!wait_until(timeout, &wait) || !shimmy_enter(self)) return false;
   int status = shimmy_run_now(self, call);
   while (status != SHIMMY_BUFFER_TOO_SMALL) {
-    const enum turn turn = after(self, &wait, status);
-    if (turn != AGAIN) {
+    const enum Turn turn = after(self, &wait, status);
+    if (turn != kAgain) {
       shimmy_leave(self);
-      return turn == DONE;
+      return turn == kDone;
     }
     status = self->is_waiting ? wait_outside(self, &wait) : wait_inside(self, call, &wait);
   }

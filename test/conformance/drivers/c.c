@@ -16,12 +16,12 @@
 
 enum { kMaxThings = 256, kMaxName = 64, kMaxText = 512 };
 
-enum thing_kind { THING_CLIENT, THING_ENDPOINT, THING_ROOM, THING_LOAN };
+enum ThingKind { kClient, kEndpoint, kRoom, kLoan };
 
 // What a name stands for. A room or loan keeps its endpoint, and what the SDK said of it.
 struct thing {
   char name[kMaxName];
-  enum thing_kind kind;
+  enum ThingKind kind;
   bool is_closed;
   shimmy_client* client;
   shimmy_endpoint* endpoint;
@@ -144,7 +144,7 @@ static void fail_closed(void) {
 
 // ---- things ----
 
-static struct thing* lookup(enum thing_kind kind, const char* field) {
+static struct thing* lookup(enum ThingKind kind, const char* field) {
   char name[kMaxText];
   text(field, name);
   for (size_t i = thing_count; i-- > 0;) {
@@ -153,10 +153,10 @@ static struct thing* lookup(enum thing_kind kind, const char* field) {
   return NULL;
 }
 
-static struct thing* make(enum thing_kind kind, const char* field) {
+static struct thing* make(enum ThingKind kind, const char* field) {
   if (thing_count == kMaxThings) {
     (void)fprintf(stderr, "too many names\n");
-    exit(1);
+    exit(1);  // NOLINT(concurrency-mt-unsafe): there is one thread of ours
   }
   char name[kMaxText];
   text(field, name);
@@ -203,7 +203,7 @@ static void grow(size_t bytes) {
   buffer = malloc(buffer_bytes);
   if (buffer == NULL) {
     perror("malloc");
-    exit(1);
+    exit(1);  // NOLINT(concurrency-mt-unsafe): there is one thread of ours
   }
 }
 
@@ -224,20 +224,20 @@ static void print_message(const struct shimmy_message* message, const void* data
 static void op_open(void) {
   char socket[kMaxText];
   text("socket", socket);
-  struct thing* made = make(THING_CLIENT, "client");
+  struct thing* made = make(kClient, "client");
   const struct shimmy_client_options options = {
       .struct_size = sizeof options, .socket = socket, .timeout = number("timeoutMs", 0) * 1000000};
   answer(shimmy_client_open(&options, &made->client));
 }
 
 static void op_close(void) {
-  struct thing* client = lookup(THING_CLIENT, "client");
+  struct thing* client = lookup(kClient, "client");
   if (client == NULL) {
     fail("no such client");
     return;
   }
   for (size_t i = 0; i < thing_count; i++) {
-    if (things[i].kind == THING_ENDPOINT && things[i].attached_by == client) {
+    if (things[i].kind == kEndpoint && things[i].attached_by == client) {
       things[i].is_closed = true;
     }
   }
@@ -258,7 +258,7 @@ static void op_attach(void) {
   static const char* const starts[] = {"newest", "oldest", NULL};
   static const char* const modes[] = {"adaptive", "spin", "sleep", NULL};
   static const char* const kinds[] = {"lock", "lockfree", NULL};
-  struct thing* client = lookup(THING_CLIENT, "client");
+  struct thing* client = lookup(kClient, "client");
   if (client == NULL) {
     fail("no such client");
     return;
@@ -281,7 +281,7 @@ static void op_attach(void) {
                                    .time_to_live_ms = (uint32_t)number("timeToLiveMs", 0),
                                    .max_loans = (uint32_t)number("maxLoans", 0)};
   }
-  struct thing* made = make(THING_ENDPOINT, "endpoint");
+  struct thing* made = make(kEndpoint, "endpoint");
   made->attached_by = client;
   answer(shimmy_attach(client->client, &options, &made->endpoint));
 }
@@ -417,7 +417,7 @@ static void op_publish(struct thing* endpoint) {
 }
 
 static void op_reserve(struct thing* endpoint) {
-  struct thing* made = make(THING_ROOM, "room");
+  struct thing* made = make(kRoom, "room");
   made->owner = endpoint;
   answer(shimmy_reserve(endpoint->endpoint, (size_t)number("bytes", 0),
                         timeout_of(number("timeoutMs", 0)), &made->room));
@@ -493,7 +493,7 @@ static void op_take(struct thing* endpoint) {
 }
 
 static void op_loan(struct thing* endpoint) {
-  struct thing* made = make(THING_LOAN, "loan");
+  struct thing* made = make(kLoan, "loan");
   made->owner = endpoint;
   const int status =
       shimmy_loan(endpoint->endpoint, timeout_of(number("timeoutMs", 0)), &made->message);
@@ -526,26 +526,26 @@ static void op_release(struct thing* loan) {
 
 struct op {
   const char* name;
-  enum thing_kind kind;  // of the thing that the field of that name names
+  enum ThingKind kind;  // of the thing that the field of that name names
   const char* field;
   void (*run)(struct thing* thing);
 };
 
 static const struct op ops[] = {
-    {"detach", THING_ENDPOINT, "endpoint", op_detach},
-    {"describe", THING_ENDPOINT, "endpoint", op_describe},
-    {"counters", THING_ENDPOINT, "endpoint", op_counters},
-    {"publish", THING_ENDPOINT, "endpoint", op_publish},
-    {"reserve", THING_ENDPOINT, "endpoint", op_reserve},
-    {"end", THING_ENDPOINT, "endpoint", op_end},
-    {"drain", THING_ENDPOINT, "endpoint", op_drain},
-    {"take", THING_ENDPOINT, "endpoint", op_take},
-    {"loan", THING_ENDPOINT, "endpoint", op_loan},
-    {"fill", THING_ROOM, "room", op_fill},
-    {"commit", THING_ROOM, "room", op_commit},
-    {"cancel", THING_ROOM, "room", op_cancel},
-    {"read", THING_LOAN, "loan", op_read},
-    {"release", THING_LOAN, "loan", op_release},
+    {"detach", kEndpoint, "endpoint", op_detach},
+    {"describe", kEndpoint, "endpoint", op_describe},
+    {"counters", kEndpoint, "endpoint", op_counters},
+    {"publish", kEndpoint, "endpoint", op_publish},
+    {"reserve", kEndpoint, "endpoint", op_reserve},
+    {"end", kEndpoint, "endpoint", op_end},
+    {"drain", kEndpoint, "endpoint", op_drain},
+    {"take", kEndpoint, "endpoint", op_take},
+    {"loan", kEndpoint, "endpoint", op_loan},
+    {"fill", kRoom, "room", op_fill},
+    {"commit", kRoom, "room", op_commit},
+    {"cancel", kRoom, "room", op_cancel},
+    {"read", kLoan, "loan", op_read},
+    {"release", kLoan, "loan", op_release},
 };
 
 static void run_on_thing(const struct op* op) {
