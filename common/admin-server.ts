@@ -176,7 +176,8 @@ function send(
   response.end(body);
 }
 
-function refuseUnreadable(err: NodeJS.ErrnoException, socket: Duplex): void {
+/** Answers what is no request, for the event `clientError`. */
+export function refuseUnreadable(err: NodeJS.ErrnoException, socket: Duplex): void {
   if (err.code === "ECONNRESET" || !socket.writable) {
     socket.destroy();
     return;
@@ -191,7 +192,8 @@ const LISTEN_ERRORS: Readonly<Record<string, readonly [ShimmyErrorCode, string]>
   EACCES: ["SHIMMY_ERR_SYSTEM", "not allowed"],
 };
 
-function explainListen(err: unknown, what: string): ShimmyError {
+/** What a failed listen means. @param what - Names the address. */
+export function explainListen(err: unknown, what: string): ShimmyError {
   const errno = err instanceof Error && "code" in err ? String(err.code) : "";
   const { message } = toShimmyError(err);
   const [code, text] = LISTEN_ERRORS[errno] ?? (["SHIMMY_ERR_SYSTEM", message] as const);

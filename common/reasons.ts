@@ -102,3 +102,25 @@ export const TOPIC_REASONS = [
 
 /** One of {@link TOPIC_REASONS}. */
 export type TopicReason = (typeof TOPIC_REASONS)[number];
+
+/** Why a request to the topics over HTTP was refused. */
+export const TOPIC_HTTP_REFUSALS = [
+  "host",
+  "origin",
+  "path",
+  "method",
+  "content_type",
+  "not_acceptable",
+  "bad_request",
+  "too_big",
+  "limit",
+  "denied",
+  "unknown_topic",
+  "full",
+  "agent_away",
+  "draining",
+  "internal",
+] as const;
+
+/** One of {@link TOPIC_HTTP_REFUSALS}. */
+export type TopicHttpRefusal = (typeof TOPIC_HTTP_REFUSALS)[number];

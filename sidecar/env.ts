@@ -20,6 +20,7 @@ import {
 } from "../common/env.ts";
 import { ShimmyError } from "../common/errors.ts";
 import { LOG_LEVEL_SETTING } from "../common/log-setting.ts";
+import { parsePushTargets } from "./topics/push-targets.ts";
 import { parseUpstreams, qualifyUpstreams, TRANSPORT_CAPS, type Upstream } from "./upstreams.ts";
 
 /** Name and namespace of a pod. */
@@ -93,6 +94,34 @@ export const SIDECAR_CONFIG = {
     parse: boolean,
     default: "false",
     doc: "Whether, while the agent was never reached, an upstream with a numeric `port` is called by TCP at its Service's DNS name.",
+  },
+  topicsAddresses: {
+    env: "SHIMMY_TOPICS_ADDRESSES",
+    flag: "topics-addresses",
+    parse: loopbackAddresses,
+    default: "",
+    doc: "Loopback addresses and ports of topics over HTTP, `127.0.0.1:14791,[::1]:14791`; none when empty. Port 0 lets the kernel choose; an IPv6 address is left out where IPv6 is off.",
+  },
+  topicsOrigins: {
+    env: "SHIMMY_TOPICS_ORIGINS",
+    flag: "topics-origins",
+    parse: list(origin),
+    default: "",
+    doc: "Origins whose pages in a browser may use topics, `http://localhost:3000`.",
+  },
+  topicsBufferBytes: {
+    env: "SHIMMY_TOPICS_BUFFER",
+    flag: "topics-buffer",
+    parse: bytes({ min: 64 * 1024, max: 256 * 1024 * 1024 }),
+    default: "16Mi",
+    doc: "Bytes of messages that are received over HTTP at a time; the largest message that can be published so. Further requests wait.",
+  },
+  topicsPush: {
+    env: "SHIMMY_TOPICS_PUSH",
+    flag: "topics-push",
+    parse: parsePushTargets,
+    default: "",
+    doc: "Topics whose messages are sent to the application by POST: `jobs=http://localhost:8080/jobs`, `cloudevents:md/quotes=http://127.0.0.1:8080/`, divided by commas or white space; loopback only.",
   },
   ringBudgetBytes: {
     env: "SHIMMY_RING_BUDGET",
@@ -186,15 +215,34 @@ export interface SidecarConfig extends Omit<Config<typeof SIDECAR_CONFIG>, "upst
 export function resolveSidecarConfig(sources: ConfigSources): SidecarConfig {
   const config = resolveConfig(SIDECAR_CONFIG, sources);
   const upstreams = qualifyUpstreams(config.upstreams, config.pod.namespace);
-  refuseAdminClash(config.adminAddress, upstreams);
+  refuseClash("SHIMMY_ADMIN_ADDRESS", [config.adminAddress], upstreams);
+  refuseClash("SHIMMY_TOPICS_ADDRESSES", config.topicsAddresses, upstreams);
   return Object.freeze({ ...config, upstreams });
 }
 
 /** Two sidecar ports that are equal are a slip, whichever addresses they are on. */
-function refuseAdminClash({ port }: ListenAddress, upstreams: readonly Upstream[]): void {
-  const clash = upstreams.find(({ localPort }) => localPort === port);
+function refuseClash(
+  setting: string,
+  addresses: readonly ListenAddress[],
+  upstreams: readonly Upstream[],
+): void {
+  const ports = addresses.map(({ port }) => port);
+  const clash = upstreams.find(({ localPort }) => ports.includes(localPort));
   if (clash === undefined) return;
-  throw invalid(`upstream ${clash.service} has the local port of SHIMMY_ADMIN_ADDRESS, ${port}`);
+  throw invalid(`upstream ${clash.service} has the local port of ${setting}, ${clash.localPort}`);
+}
+
+/** Whoever reaches topics speaks for the pod: so nobody does from outside. */
+function loopbackAddresses(value: string): readonly ListenAddress[] {
+  const addresses = list(listenAddress)(value);
+  const outside = addresses.find(({ address: at }) => at !== "::1" && !at.startsWith("127."));
+  if (outside === undefined) return addresses;
+  throw invalid(`${outside.address} is not loopback`);
+}
+
+function origin(value: string): string {
+  if (URL.canParse(value) && new URL(value).origin === value) return value;
+  throw invalid(`expected an origin such as http://localhost:3000, got ${JSON.stringify(value)}`);
 }
 
 function podReference(value: string): PodReference {

@@ -14,6 +14,9 @@ import { systemNative, type AgentSocket, type SidecarNative } from "./native.ts"
 import { createRoutes, statusOf } from "./routes.ts";
 import { Sidecar } from "./sidecar.ts";
 import type { StatusReply } from "./status.ts";
+import { SdkTransport } from "./topics/sdk-transport.ts";
+import { TopicServer } from "./topics/server.ts";
+import type { TopicTransport } from "./topics/transport.ts";
 
 /** Options for {@link runSidecar}. */
 export interface SidecarOptions {
@@ -24,12 +27,16 @@ export interface SidecarOptions {
   readonly native?: SidecarNative;
   /** @defaultValue the process's time */
   readonly clock?: Clock;
+  /** How topics over HTTP are reached. @defaultValue the SDK, by the agent's socket */
+  readonly topics?: TopicTransport;
 }
 
 /** A sidecar that serves. */
 export interface RunningSidecar {
   /** Where health, metrics and status are. */
   readonly admin: ListenAddress;
+  /** Where topics are, if they are on. */
+  readonly topics: readonly ListenAddress[];
   status(): StatusReply;
   /**
    * Is not ready any more, stops accepting, gives connections the configured time to end, and
@@ -58,24 +65,35 @@ export async function runSidecar(options: SidecarOptions): Promise<RunningSideca
     resolve,
   });
   const admin = await listen(sidecar, log);
+  const topics = await listenForTopics(sidecar, options).catch(async (err: unknown) => {
+    sidecar.stop();
+    await admin.close();
+    throw err;
+  });
   const { namespace, name } = config.pod;
-  const started = { pod: `${namespace}/${name}`, admin: formatAddress(admin.address) };
+  const started = {
+    pod: `${namespace}/${name}`,
+    admin: formatAddress(admin.address),
+    ...(topics === undefined ? {} : { topics: topics.addresses.map(formatAddress) }),
+  };
   log.info({ ...started, version: VERSION, upstreams: config.upstreams.length }, "sidecar started");
 
   let closed: Promise<RelayDrainResult> | undefined;
   const end = async (): Promise<void> => {
+    await topics?.abort();
     sidecar.stop();
     await admin.close();
   };
   const drainAndEnd = async (): Promise<RelayDrainResult> => {
     log.info({ timeoutMs: config.drainTimeoutMs }, "draining");
-    const result = await sidecar.drain();
+    const [result] = await Promise.all([sidecar.drain(), topics?.drain(config.drainTimeoutMs)]);
     log.info(result, "sidecar stopped");
     await end();
     return result;
   };
   return {
     admin: admin.address,
+    topics: topics?.addresses ?? [],
     status: () => statusOf(sidecar),
     close: () => (closed ??= drainAndEnd()),
     abort: end,
@@ -115,6 +133,32 @@ async function listen(sidecar: Sidecar, log: Logger): Promise<AdminServer> {
     sidecar.stop();
     throw err;
   }
+}
+
+/** @returns `undefined` when topics are off. */
+async function listenForTopics(
+  { config, topicCounters: counters }: Sidecar,
+  { log, native = systemNative, clock = systemClock, topics }: SidecarOptions,
+): Promise<TopicServer | undefined> {
+  const { topicsAddresses: addresses, topicsPush: push, agentDir } = config;
+  if (addresses.length + push.length === 0) return undefined;
+  const transport = new SdkTransport({
+    socket: agentDir === ABSTRACT_AGENT_DIR ? "@shimmy/fd" : join(agentDir, FD_SOCKET),
+    check: async () => {
+      (await connectToAgent(native, agentDir)).close();
+    },
+  });
+  return await TopicServer.listen({
+    addresses,
+    push,
+    origins: config.topicsOrigins,
+    bufferBytes: config.topicsBufferBytes,
+    namespace: config.pod.namespace,
+    transport: topics ?? transport,
+    counters,
+    clock,
+    log,
+  });
 }
 
 async function connectToAgent(native: SidecarNative, agentDir: string): Promise<AgentSocket> {

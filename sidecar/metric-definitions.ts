@@ -1,9 +1,15 @@
 import { readdirSync } from "node:fs";
 
-import { END_REASONS, FALLBACK_REASONS, SESSION_END_REASONS } from "../common/reasons.ts";
+import {
+  END_REASONS,
+  FALLBACK_REASONS,
+  SESSION_END_REASONS,
+  TOPIC_HTTP_REFUSALS,
+} from "../common/reasons.ts";
 import type { SessionEndReason } from "../common/reasons.ts";
 import { VERSION } from "../common/version.ts";
 import type { RelayCounters, RelayHistogram } from "../shm-core/lib/relay.ts";
+import { TOPIC_PROTOCOLS, type TopicCounters } from "./topics/counters.ts";
 
 /** What all metrics of one scrape are read from: taken once, so that they agree. */
 export interface MetricsSnapshot {
@@ -13,6 +19,8 @@ export interface MetricsSnapshot {
   readonly agentConnected: boolean;
   readonly agentConnects: number;
   readonly isReady: boolean;
+  /** Of topics over HTTP; all 0 where they are off. */
+  readonly topics: TopicCounters;
   /** Endpoints of all upstreams, by how they are reached. */
   readonly endpoints: { readonly shm: number; readonly tcp: number };
 }
@@ -234,6 +242,66 @@ export const SIDECAR_METRICS: readonly MetricDefinition[] = [
     "shimmy_queueing_seconds",
     "From the accept of an application's connection to the moment the peer is asked.",
     ({ relay }) => relay.queueLatency,
+  ),
+
+  counter(
+    "shimmy_topic_messages_total",
+    "Messages of topics over HTTP, seen from the pod's application.",
+    "direction: published, delivered",
+    ({ topics }) => [
+      { value: topics.published, labels: { direction: "published" } },
+      { value: topics.delivered, labels: { direction: "delivered" } },
+    ],
+  ),
+  counter(
+    "shimmy_topic_bytes_total",
+    "Bytes of these messages.",
+    "direction: published, delivered",
+    ({ topics }) => [
+      { value: topics.publishedBytes, labels: { direction: "published" } },
+      { value: topics.deliveredBytes, labels: { direction: "delivered" } },
+    ],
+  ),
+  gauge(
+    "shimmy_topic_subscribers",
+    "Clients that read topics over HTTP now.",
+    "protocol: sse, ndjson, websocket, push",
+    ({ topics }) =>
+      TOPIC_PROTOCOLS.map((protocol) => ({
+        value: topics.subscribers[protocol],
+        labels: { protocol },
+      })),
+  ),
+  counter(
+    "shimmy_topic_refused_total",
+    "Requests to topics over HTTP that were refused.",
+    "reason: see reasons.md",
+    ({ topics }) =>
+      TOPIC_HTTP_REFUSALS.map((reason) => ({ value: topics.refused[reason], labels: { reason } })),
+  ),
+  counter(
+    "shimmy_topic_missed_total",
+    "Messages that clients of lock-free topics missed, where it is known how many.",
+    "",
+    ({ topics }) => [{ value: topics.missed }],
+  ),
+  counter(
+    "shimmy_topic_gaps_unknown_total",
+    "Gaps of unknown size, as behind a publisher's restart.",
+    "",
+    ({ topics }) => [{ value: topics.missedUnknown }],
+  ),
+  counter(
+    "shimmy_topic_redelivered_total",
+    "Messages of lock-based topics given to another client, because the first one had gone.",
+    "",
+    ({ topics }) => [{ value: topics.redelivered }],
+  ),
+  counter(
+    "shimmy_topic_push_failures_total",
+    "Messages pushed to the application that it did not take; they are sent again.",
+    "",
+    ({ topics }) => [{ value: topics.pushFailures }],
   ),
 
   counter(

@@ -66,6 +66,7 @@ function takeSnapshot(sidecar: Sidecar): MetricsSnapshot {
     agentConnected: agent.status.connected,
     agentConnects: agent.status.connects,
     isReady: sidecar.notReadyReason === undefined,
+    topics: sidecar.topicCounters,
     endpoints: { shm, tcp: endpoints.length - shm },
   };
 }

@@ -8,6 +8,7 @@ import type { SidecarConfig } from "./env.ts";
 import type { AgentSocket, SidecarNative, SidecarRelay } from "./native.ts";
 import { Reporter } from "./report.ts";
 import { SessionKeeper } from "./session-keeper.ts";
+import { createTopicCounters, type TopicCounters } from "./topics/counters.ts";
 import { UnknownUpstreams } from "./unknown-upstreams.ts";
 import { UpstreamSet } from "./upstream-set.ts";
 
@@ -35,6 +36,8 @@ export class Sidecar {
   readonly upstreams: UpstreamSet;
   readonly sessions: SessionKeeper;
   readonly agent: AgentClient;
+  /** What topics over HTTP did. */
+  readonly topicCounters: TopicCounters = createTopicCounters();
   readonly #deps: SidecarDeps;
   readonly #unknown: UnknownUpstreams;
   readonly #startedAt: number;

@@ -9,6 +9,7 @@ import {
   FALLBACK_REASONS,
   INJECTION_REASONS,
   SESSION_END_REASONS,
+  TOPIC_HTTP_REFUSALS,
   TOPIC_REASONS,
 } from "../../../common/reasons.ts";
 import { PACKAGE_ROOT } from "../../../common/version.ts";
@@ -20,6 +21,7 @@ const LISTS = [
   { title: "Injection reasons", reasons: INJECTION_REASONS },
   { title: "Event reasons", reasons: EVENT_REASONS },
   { title: "Topic reasons", reasons: TOPIC_REASONS },
+  { title: "Topic request refusals", reasons: TOPIC_HTTP_REFUSALS },
 ];
 
 describe("docs/reference/reasons.md", function () {

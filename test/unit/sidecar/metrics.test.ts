@@ -16,6 +16,7 @@ import {
   type Sample,
 } from "../../../sidecar/metric-definitions.ts";
 import { SidecarMetrics } from "../../../sidecar/metrics.ts";
+import { createTopicCounters } from "../../../sidecar/topics/counters.ts";
 import { skipBecause } from "../../helpers/skip.ts";
 import { countersOf } from "./fakes.ts";
 
@@ -30,6 +31,7 @@ function snapshot(part: Partial<MetricsSnapshot> = {}): MetricsSnapshot {
     agentConnected: true,
     agentConnects: 1,
     isReady: true,
+    topics: createTopicCounters(),
     endpoints: { shm: 1, tcp: 0 },
     ...part,
   };
