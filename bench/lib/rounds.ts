@@ -46,11 +46,14 @@ export class Samples {
     metric: string,
     [of, over]: RatioPeers,
   ): Spread | undefined {
-    if ([of, over].some((peer) => this.#refused.has(seriesName({ ...scenario, peer })))) {
-      return undefined;
-    }
-    const numerator = this.values({ ...scenario, peer: of }, metric);
-    const denominator = this.values({ ...scenario, peer: over }, metric);
+    return this.ratioOver({ ...scenario, peer: of }, metric, { ...scenario, peer: over });
+  }
+
+  /** Ratio of two series' metric, round by round; undefined as {@link Samples.ratio} says. */
+  ratioOver(of: SeriesKey, metric: string, over: SeriesKey): Spread | undefined {
+    if ([of, over].some((key) => this.#refused.has(seriesName(key)))) return undefined;
+    const numerator = this.values(of, metric);
+    const denominator = this.values(over, metric);
     if (numerator === undefined || denominator === undefined) return undefined;
     return pairedRatio(numerator, denominator);
   }

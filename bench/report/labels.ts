@@ -42,6 +42,7 @@ const METRICS: Readonly<Record<string, string>> = {
   peakRssMib: "peak RSS MiB",
   untilToldS: "until told, s",
   cpuShare: "CPUs",
+  memoryMib: "memory MiB",
 };
 
 /** A peer's name for people; the name itself when it has no other. */
