@@ -300,8 +300,8 @@ int ProducerEndpoint::DoDrain(Deadline deadline) {
   }
 }
 
+// Also behind the end: shimmy_drain() is waited for by room for all that there is.
 int ProducerEndpoint::DoArm(size_t bytes) {
-  if (is_ended_) return SHIMMY_END;
   if (ring_ == nullptr) return SHIMMY_AGAIN;
   if (ring_->link.number != 0) {
     const Status status = ring_->core.EatBells();

@@ -326,6 +326,13 @@ describe("TypeScript SDK", function () {
       expect(isDrained).to.equal(false);
       expect((await reader.take())?.data.toString()).to.equal("last");
       await drained;
+      // And behind the end.
+      await producer.publish(Buffer.from("more"));
+      producer.end();
+      expect(await codeOf(() => producer.drain({ timeoutMs: 20 }))).to.equal("SHIMMY_ERR_TIMEOUT");
+      const done = producer.drain();
+      await reader.take();
+      await done;
     });
 
     it("should commit rooms in their order, within the budget", async function () {
