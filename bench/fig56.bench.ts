@@ -30,6 +30,11 @@ const COUNTS = {
 } as const;
 const TS_PROGRAM = join(import.meta.dirname, "fig56/ts-flow.ts");
 const KIB = 1024;
+const MEANS = {
+  tcp: ["tcp", "copy"],
+  lock_copy: ["lock", "copy"],
+  lock_loan: ["lock", "loan"],
+} as const;
 
 /** The bench, as bench/run.ts finds it. */
 export const bench: Bench = { name: "fig56", run };
@@ -43,7 +48,7 @@ async function run(options: BenchOptions): Promise<Outcome> {
   try {
     const runner = new FlowRunner(workspace, await startChannelAgent(workspace));
     const stream = async (language: Language, sessions: number, peer: Peer): Promise<Sample> => {
-      const [transport, moving = "copy"] = peer.split("_") as ["tcp" | "lock", "copy" | "loan"];
+      const [transport, moving] = MEANS[peer];
       const figures = await runner.run({
         argv: language === "ts" ? [process.execPath, TS_PROGRAM] : [program],
         transport,
@@ -56,15 +61,15 @@ async function run(options: BenchOptions): Promise<Outcome> {
     };
     // Pages of programs and libraries are charged to whoever comes first.
     for (const peer of peers) await stream("native", 1, peer);
+    const cells = (["native", "ts"] as const).flatMap((language) =>
+      all[language].map((sessions) => ({ language, sessions })),
+    );
     for (let round = 0; round < options.rounds; round++) {
       process.stderr.write(`round ${round + 1} of ${options.rounds}\n`);
-      for (const language of ["native", "ts"] as const) {
-        for (const sessions of all[language]) {
-          for (const peer of rotate(peers, round)) {
-            const key = { scenario: cellName(language, sessions), regime: "idle", peer } as const;
-            samples.add(key, await stream(language, sessions, peer));
-          }
-        }
+      const runs = cells.flatMap((cell) => rotate(peers, round).map((peer) => ({ ...cell, peer })));
+      for (const { language, sessions, peer } of runs) {
+        const key = { scenario: cellName(language, sessions), regime: "idle", peer } as const;
+        samples.add(key, await stream(language, sessions, peer));
       }
     }
   } finally {

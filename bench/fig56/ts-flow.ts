@@ -285,9 +285,7 @@ async function lead(): Promise<void> {
   for (const child of children) child.tell("end");
   await Promise.all(children.map((child) => child.ended()));
   const sum = (role: string, name: "messages" | "counted"): number =>
-    reports
-      .filter((one) => one.role === role)
-      .reduce((total, one) => total + Number(one[name] ?? 0), 0);
+    reports.filter((one) => one.role === role).reduce((total, one) => total + (one[name] ?? 0), 0);
   const tally = {
     sent: sum("producer", "messages"),
     received: sum("consumer", "messages"),

@@ -94,10 +94,13 @@ export class FlowRunner {
     memory: MemoryGroup | undefined,
   ): Promise<Omit<FlowFigures, keyof Tally>> {
     // Its own error is told by who waits for it.
-    let hasEnded = false;
-    running.catch(() => undefined).finally(() => (hasEnded = true));
+    const program = { hasEnded: false };
+    const noteEnd = (): void => {
+      program.hasEnded = true;
+    };
+    running.then(noteEnd, noteEnd);
     const passed = async (step: string, look?: () => void): Promise<void> => {
-      while (!existsSync(`${gate}.${step}`) && !hasEnded) {
+      while (!existsSync(`${gate}.${step}`) && !program.hasEnded) {
         await delay(POLL_MS);
         look?.();
       }
@@ -112,7 +115,7 @@ export class FlowRunner {
     });
     const seconds = (performance.now() - since) / 1000;
     const cpuMicros = this.#role.usageMicros() - before;
-    if (memory !== undefined && !hasEnded) uses.push(memory.read());
+    if (memory !== undefined && !program.hasEnded) uses.push(memory.read());
     writeFileSync(`${gate}.end`, "");
     return { seconds, cpuMicros, peak: peakOf(uses), usual: usualOf(uses) };
   }

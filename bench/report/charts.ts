@@ -54,6 +54,19 @@ const SPECS: Readonly<Record<string, readonly ChartSpec[]>> = {
         ? scenario.slice(`${language} default `.length)
         : undefined,
   })),
+  fig56: (
+    [
+      ["cpuUs", "CPU time per message, all processes", "microseconds"],
+      ["sessionKib", "Most memory per session, both processes and the kernel", "KiB"],
+    ] as const
+  ).map(([metric, title, unit]) => ({
+    file: `fig56-${metric === "cpuUs" ? "cpu" : "memory"}.svg`,
+    title: `Figures 5 and 6: ${title}`,
+    subtitle: `${unit}, less is better; parallel sessions of 10,000 x 10,000 B, C++`,
+    metric,
+    heading: ({ scenario }) =>
+      scenario.startsWith("native ") ? scenario.slice("native ".length) : undefined,
+  })),
   ring: (["native", "ts"] as const).map((language) => ({
     file: `ring-${language}.svg`,
     title: `Round trip between two processes, ${language === "ts" ? "TypeScript" : "C++"}`,

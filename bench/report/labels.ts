@@ -42,7 +42,9 @@ const METRICS: Readonly<Record<string, string>> = {
   peakRssMib: "peak RSS MiB",
   untilToldS: "until told, s",
   cpuShare: "CPUs",
-  memoryMib: "memory MiB",
+  sessionKib: "KiB per session, most",
+  usualSessionKib: "KiB per session, median",
+  socketKib: "of it in sockets, KiB",
 };
 
 /** A peer's name for people; the name itself when it has no other. */
