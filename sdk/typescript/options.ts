@@ -158,7 +158,8 @@ function count(given: Partial<AnyParameters>, name: keyof typeof PARAMETER_BOUND
   if (value === undefined) return 0;
   const bounds: { minimum: number; maximum: number; multipleOf?: number } = PARAMETER_BOUNDS[name];
   const { minimum, maximum, multipleOf = 1 } = bounds;
-  if (value >= minimum && value <= maximum && value % multipleOf === 0) return value;
+  const isInRange = Number.isInteger(value) && value >= minimum && value <= maximum;
+  if (isInRange && value % multipleOf === 0) return value;
   throw new ShimmyError(
     "SHIMMY_ERR_INVALID_OPTION",
     `${name} must be from ${minimum} to ${maximum} and a multiple of ${multipleOf}, got ${value}`,

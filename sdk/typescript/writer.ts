@@ -25,8 +25,8 @@ const COPIED_ROOM_BYTES = 16_384;
  * agent has ended the attachment.
  */
 export abstract class Writer extends Endpoint {
-  /** Bytes of blocks of rooms that are out. */
-  #reservedBytes = 0;
+  /** Rooms that are out, by their bytes; a size may be there several times. */
+  readonly #reserved: number[] = [];
 
   /**
    * Publishes one message, of 0 bytes or more.
@@ -117,7 +117,9 @@ export abstract class Writer extends Endpoint {
 
   /** Bytes of all blocks that are not reserved. */
   protected unreservedBytes(): number {
-    return this.info().maxBytes - this.#reservedBytes;
+    const { maxBytes, blockBytes } = this.info();
+    const reserved = this.#reserved.map((bytes) => Math.max(1, Math.ceil(bytes / blockBytes)));
+    return maxBytes - blockBytes * reserved.reduce((sum, blocks) => sum + blocks, 0);
   }
 
   #reservation(bytes: number): { attempt: (wait: number) => number; room: () => Room } {
@@ -138,16 +140,14 @@ export abstract class Writer extends Endpoint {
   }
 
   #room(bytes: number, loan: number, view: ArrayBuffer | undefined): Room {
-    const { blockBytes } = this.info();
-    const reserved = Math.max(1, Math.ceil(bytes / blockBytes)) * blockBytes;
-    this.#reservedBytes += reserved;
+    this.#reserved.push(bytes);
     return new Room({
       endpoint: this.channel,
       loan,
       bytes: view === undefined ? Buffer.alloc(bytes) : Buffer.from(view),
       isCopy: view === undefined,
       onEnd: () => {
-        this.#reservedBytes -= reserved;
+        this.#reserved.splice(this.#reserved.indexOf(bytes), 1);
       },
     });
   }

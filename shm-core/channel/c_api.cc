@@ -7,6 +7,7 @@
 #include "client.h"
 #include "endpoint.h"
 #include "failure.h"
+#include "private_views.h"
 #include "shimmy.h"
 
 using shimmy::channel::Client;
@@ -44,6 +45,10 @@ Failure Invalid(const char* message) {
 int Null() { return Fail(Invalid("a pointer that must not be null is null")); }
 
 }  // namespace
+
+void shimmy::channel::ShowSharedUpTo(shimmy_endpoint* endpoint, size_t bytes) {
+  endpoint->endpoint->ShowSharedUpTo(bytes);
+}
 
 extern "C" {
 

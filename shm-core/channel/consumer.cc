@@ -258,7 +258,7 @@ int ConsumerEndpoint::DoLoan(Deadline deadline, shimmy_message* message) {
   ring_->loans.push_back(lent.loan);
   Filled(lent, message);
   message->loan = LoanId(ring_->serial, lent.loan);
-  if (ring_->view.valid()) {
+  if (ring_->view.valid() && lent.bytes > shared_up_to()) {
     message->data = ring_->view.Show(ring_->data.payload(), lent.data, lent.bytes);
   }
   return result;

@@ -480,6 +480,11 @@ int Endpoint::Arm(size_t bytes) {
   return call.Return(DoArm(bytes));
 }
 
+void Endpoint::ShowSharedUpTo(size_t bytes) {
+  const std::lock_guard lock(mutex_);
+  shared_up_to_ = bytes;
+}
+
 void Endpoint::Describe(shimmy_info* info) {
   const size_t given = std::min(info->struct_size, sizeof *info);
   shimmy_info all{};

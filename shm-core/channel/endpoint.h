@@ -82,6 +82,8 @@ class Endpoint : public std::enable_shared_from_this<Endpoint> {
   [[nodiscard]] int fd() const { return epoll_.get(); }
   void Interrupt();
   void Describe(shimmy_info* info);
+  // See private_views.h.
+  void ShowSharedUpTo(size_t bytes);
   void Count(struct shimmy_counters* counters);
   // Gives the role up. Calls of other threads are ended.
   void Leave();
@@ -178,6 +180,7 @@ class Endpoint : public std::enable_shared_from_this<Endpoint> {
   void EndBy(Failure failure);
   void set_peers(uint64_t count) { peers_.Set(count); }
   [[nodiscard]] bool is_over() const { return is_over_; }
+  [[nodiscard]] size_t shared_up_to() const { return shared_up_to_; }
   [[nodiscard]] bool is_live() const { return is_live_; }
 
   Sums sums_;
@@ -215,6 +218,7 @@ class Endpoint : public std::enable_shared_from_this<Endpoint> {
 
   std::mutex mutex_;  // E1
   bool is_over_ = false;
+  size_t shared_up_to_ = 0;
   bool is_live_ = false;
   Failure failure_;
   bool has_shown_ = false;  // reattachChannel is under way, not attachChannel

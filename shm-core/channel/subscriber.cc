@@ -332,7 +332,7 @@ int SubscriberEndpoint::DoLoan(Deadline deadline, shimmy_message* message) {
   ring->loans.push_back(lent.loan);
   Filled(ring, lent, message);
   message->loan = LoanId(ring->serial, lent.loan);
-  if (ring->view.valid()) {
+  if (ring->view.valid() && lent.bytes > shared_up_to()) {
     message->data = ring->view.Show(ring->data.payload(), lent.data, lent.bytes);
   }
   return result;

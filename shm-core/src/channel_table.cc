@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "channel/private_views.h"
+
 namespace shimmy::addon {
 
 ChannelEndpoint::ChannelEndpoint(uint32_t id, shimmy_endpoint* endpoint,
@@ -9,7 +11,9 @@ ChannelEndpoint::ChannelEndpoint(uint32_t id, shimmy_endpoint* endpoint,
     : endpoint_(endpoint),
       waiter_(std::make_shared<StreamWaiter>(id, shimmy_fd(endpoint), sink, loop,
                                              EventKind::kChannelReady)),
-      contention_(contention) {}
+      contention_(contention) {
+  channel::ShowSharedUpTo(endpoint, kCopiedLoanBytes);
+}
 
 ChannelEndpoint::~ChannelEndpoint() {
   waiter_->Stop();

@@ -24,6 +24,9 @@
 
 namespace shimmy::addon {
 
+// Messages up to this size JavaScript reads from a copy. Same number in sdk/typescript/reader.ts.
+inline constexpr std::size_t kCopiedLoanBytes = 16'384;
+
 // Closes the client with the last share of it.
 class ChannelClient {
  public:

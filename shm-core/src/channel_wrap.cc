@@ -172,7 +172,7 @@ Napi::Value Take(const Napi::CallbackInfo& info) {
 // into it, and is out all the same; tells of the message and `loan`
 Napi::Value Loan(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  if (!IsBytes(info, 1) || !IsNumber(info, 2)) {
+  if (!IsBytes(info, 1) || !IsNumber(info, 2) || Bytes(info[1]).size() < kCopiedLoanBytes) {
     return ThrowSignature(env, "channelLoan(id: number, small: Uint8Array, wait: number)");
   }
   ChannelEndpoint* const endpoint = Find(info);
@@ -184,7 +184,7 @@ Napi::Value Loan(const Napi::CallbackInfo& info) {
   if (status != SHIMMY_OK) return Answer(env, status);
   const auto small = Bytes(info[1]);
   const std::size_t bytes = loan.message.bytes;
-  const bool is_copy = bytes <= small.size();
+  const bool is_copy = bytes <= kCopiedLoanBytes;  // beyond it the memory may be written into
   if (is_copy && bytes > 0) std::memcpy(small.data(), loan.message.data, bytes);
   napi_value view = nullptr;
   // With SHIMMY_PRIVATE_VIEWS it may be written into.
