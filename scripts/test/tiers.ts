@@ -145,6 +145,7 @@ export const TIERS: readonly Tier[] = [
     budgetSeconds: 600,
     steps: [
       build("release", "shimmy_addon", "shimmy_netns_helper", ...SDK_TARGETS),
+      build("tsan", "crash_peer"),
       buildDist,
       mocha("integration"),
       mocha("conformance"),
