@@ -74,7 +74,9 @@ describe("Python SDK", function () {
   it("should bring its library, and need no symbol newer than Python 3.11's", async function () {
     const extension = join(folder, "shimmy_ipc/_shimmy.abi3.so");
     const { stdout: dynamic } = await mustRun(["readelf", "-d", extension]);
-    expect(dynamic).to.match(/R(?:UN)?PATH.*\[\$ORIGIN:?\]/).and.include("[libshimmy.so.1]");
+    expect(dynamic)
+      .to.match(/R(?:UN)?PATH.*\[\$ORIGIN:?\]/)
+      .and.include("[libshimmy.so.1]");
     const { stdout: symbols } = await mustRun(["nm", "-D", "--defined-only", extension]);
     expect(symbols.trim().split("\n")).to.have.lengthOf(1);
     expect(symbols).to.include("T PyInit__shimmy");
