@@ -38,6 +38,12 @@ export class CpuGroup {
     this.#write("cpu.cfs_quota_us", String(micros));
   }
 
+  /** Takes the limit away. */
+  unlimit(): void {
+    if (this.#isUnified) this.#write("cpu.max", `max ${PERIOD_MICROS}`);
+    else this.#write("cpu.cfs_quota_us", "-1");
+  }
+
   /** In how many periods so far its time ran out. */
   throttledPeriods(): number {
     const text = readFileSync(join(this.#path, "cpu.stat"), "utf8");

@@ -12,6 +12,6 @@ code=0
 bash test/vm/lab/run.sh "$out" "$seconds" env MOCHA_SUMMARY_FILE=/tmp/out/summary \
   NODE_COMPILE_CACHE=/tmp/compiled SHIMMY_TEST_SLOWNESS=6 \
   mocha --forbid-only --reporter scripts/test/mocha-reporter.cjs \
-  --spec 'test/vm/**/*.test.ts' --spec test/integration/pod-sockets.test.ts --grep '^(?!.*(restarts|squatter))' "$@" || code=$?
+  --spec 'test/vm/**/*.test.ts' --spec test/integration/pod-sockets.test.ts --spec test/integration/throttled.test.ts --grep '^(?!.*(restarts|squatter))' "$@" || code=$?
 [[ ! -f $out/summary || -z ${MOCHA_SUMMARY_FILE:-} ]] || cp "$out/summary" "$MOCHA_SUMMARY_FILE"
 exit "$code"
