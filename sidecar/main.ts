@@ -14,8 +14,7 @@ import { systemNative, type AgentSocket, type SidecarNative } from "./native.ts"
 import { createRoutes, statusOf } from "./routes.ts";
 import { Sidecar } from "./sidecar.ts";
 import type { StatusReply } from "./status.ts";
-import { SdkTransport } from "./topics/sdk-transport.ts";
-import { TopicServer } from "./topics/server.ts";
+import type { TopicServer } from "./topics/server.ts";
 import type { TopicTransport } from "./topics/transport.ts";
 
 /** Options for {@link runSidecar}. */
@@ -142,13 +141,16 @@ async function listenForTopics(
 ): Promise<TopicServer | undefined> {
   const { topicsAddresses: addresses, topicsPush: push, agentDir } = config;
   if (addresses.length + push.length === 0) return undefined;
+  // Where topics are off their code takes no memory.
+  const { SdkTransport } = await import("./topics/sdk-transport.ts");
+  const { TopicServer: Topics } = await import("./topics/server.ts");
   const transport = new SdkTransport({
     socket: agentDir === ABSTRACT_AGENT_DIR ? "@shimmy/fd" : join(agentDir, FD_SOCKET),
     check: async () => {
       (await connectToAgent(native, agentDir)).close();
     },
   });
-  return await TopicServer.listen({
+  return await Topics.listen({
     addresses,
     push,
     origins: config.topicsOrigins,

@@ -1,5 +1,11 @@
 import { ShimmyError } from "../../common/errors.ts";
-import type { Consumer, ShimmyClient, Subscriber } from "../../sdk/typescript/index.ts";
+import type {
+  Consumer,
+  Producer,
+  Publisher,
+  ShimmyClient,
+  Subscriber,
+} from "../../sdk/typescript/index.ts";
 import type {
   Delivery,
   OpenOptions,
@@ -42,6 +48,7 @@ export class SdkTransport implements TopicTransport {
         return writer.isClosed || writer.info().state === "over";
       },
       publish: (data, timeoutMs) => writer.publish(data, { timeoutMs }),
+      isDrained: () => isDrained(writer),
       close: () => {
         writer.close();
       },
@@ -60,7 +67,6 @@ export class SdkTransport implements TopicTransport {
     const isLent = kind === "lock" && maxLoans > 0;
     return {
       kind,
-      maxOut: Math.max(1, maxLoans),
       next: isLent ? (signal) => lend(reader, signal) : (signal) => take(reader, signal),
       close: () => {
         reader.close();
@@ -88,6 +94,17 @@ export class SdkTransport implements TopicTransport {
       if (this.#client === connecting) this.#client = undefined;
     });
     return connecting;
+  }
+}
+
+async function isDrained(writer: Producer | Publisher): Promise<boolean> {
+  if (!("drain" in writer)) return true;
+  try {
+    await writer.drain({ timeoutMs: 0 });
+    return true;
+  } catch {
+    // Not read yet, or over: then the next who writes notices.
+    return false;
   }
 }
 

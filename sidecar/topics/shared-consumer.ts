@@ -1,3 +1,4 @@
+import { ShimmyError } from "../../common/errors.ts";
 import type { Delivery, TopicReader } from "./transport.ts";
 
 /** A client that waits for a message. */
@@ -39,6 +40,8 @@ export class SharedConsumer {
   #clients = 0;
   #out = 0;
   #isReading = false;
+  /** As many messages are out as may be: a release has to come first. */
+  #isExhausted = false;
 
   /** @param events - `onEmpty`: nobody may join any more. */
   constructor(
@@ -119,9 +122,7 @@ export class SharedConsumer {
       if (this.#given.has(returned)) this.#onRedelivery();
       this.#waiting.shift()?.give(returned);
     }
-    if (this.#waiting.length > 0 && !this.#isReading && this.#out < this.#reader.maxOut) {
-      void this.#read();
-    }
+    if (this.#waiting.length > 0 && !this.#isReading && !this.#isExhausted) void this.#read();
   }
 
   async #read(): Promise<void> {
@@ -138,6 +139,11 @@ export class SharedConsumer {
       if (first === undefined) this.#returned.push(delivery);
       else first.give(delivery);
     } catch (err) {
+      // The channel gives places back in order: one message that stays out keeps those behind it.
+      if (this.#out > 0 && err instanceof ShimmyError && err.code === "SHIMMY_ERR_LIMIT") {
+        this.#isExhausted = true;
+        return;
+      }
       // The role is over: who comes next opens it anew.
       this.#onEmpty();
       for (const { fail } of this.#waiting.splice(0)) fail(err);
@@ -149,6 +155,7 @@ export class SharedConsumer {
 
   #release(delivery: Delivery): void {
     this.#out -= 1;
+    this.#isExhausted = false;
     delivery.release();
     this.#serve();
   }

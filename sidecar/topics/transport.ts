@@ -26,6 +26,8 @@ export interface TopicWriter {
    * @throws {@link ShimmyError} `SHIMMY_ERR_MESSAGE_TOO_BIG` when there never is.
    */
   publish(data: Uint8Array, timeoutMs: number): Promise<void>;
+  /** Whether everything was read, so that nothing of ours stays behind in a lock-based channel. */
+  isDrained(): Promise<boolean>;
   close(): void;
 }
 
@@ -42,12 +44,11 @@ export interface Delivery {
 /** A role by which messages are read. */
 export interface TopicReader {
   readonly kind: ChannelKind;
-  /** Messages that may be out at once, at least 1. */
-  readonly maxOut: number;
   /**
    * Waits for a message.
    *
    * @returns `undefined` when the writer has ended the channel.
+   * @throws {@link ShimmyError} `SHIMMY_ERR_LIMIT` when one has to be released first.
    * @throws The signal's reason when it is aborted.
    */
   next(signal: AbortSignal): Promise<Delivery | undefined>;

@@ -6,6 +6,7 @@ import type { ChannelKind, OpenOptions, TopicTransport, TopicWriter } from "./tr
 const MAX_WRITERS = 64;
 /** A producer in waiting takes over then. */
 const PRODUCER_IDLE_MS = 5000;
+const SWEEP_MS = 1000;
 
 interface Kept {
   readonly opening: Promise<TopicWriter>;
@@ -18,8 +19,9 @@ interface Kept {
  * Roles to write, kept between requests.
  *
  * Each publisher of a lock-free channel has a ring of its own, so one is kept for as long as the
- * sidecar runs. A producer is one of a kind: it is given up when nobody has used it for a moment, so
- * that the next in line comes to write.
+ * sidecar runs. A producer is one of a kind: it is given up when nobody has used it for a moment and
+ * all it wrote was read, so that the next in line comes to write. Given up before, it would leave a
+ * ring behind each time, of which the agent allows a pod so many.
  */
 export class TopicWriters {
   readonly #transport: TopicTransport;
@@ -31,7 +33,7 @@ export class TopicWriters {
   constructor(transport: TopicTransport, clock: Clock) {
     this.#transport = transport;
     this.#clock = clock;
-    this.#stopSweeping = clock.every(PRODUCER_IDLE_MS, () => {
+    this.#stopSweeping = clock.every(SWEEP_MS, () => {
       this.#sweep();
     });
   }
@@ -101,10 +103,19 @@ export class TopicWriters {
   }
 
   #sweep(): void {
-    const until = this.#clock.now() - PRODUCER_IDLE_MS;
-    const isIdle = ({ users, usedAt, writer }: Kept): boolean =>
-      users === 0 && usedAt <= until && writer?.kind === ("lock" satisfies ChannelKind);
-    for (const [topic, kept] of this.#kept) if (isIdle(kept)) this.#drop(topic, kept);
+    for (const [topic, kept] of this.#kept) {
+      if (this.#isIdle(kept)) void this.#giveUp(topic, kept);
+    }
+  }
+
+  async #giveUp(topic: string, kept: Kept): Promise<void> {
+    const isDrained = await kept.writer?.isDrained();
+    if (isDrained === true && this.#isIdle(kept)) this.#drop(topic, kept);
+  }
+
+  #isIdle({ users, usedAt, writer }: Kept): boolean {
+    const isOld = usedAt <= this.#clock.now() - PRODUCER_IDLE_MS;
+    return users === 0 && isOld && writer?.kind === ("lock" satisfies ChannelKind);
   }
 
   #drop(topic: string, kept: Kept): void {

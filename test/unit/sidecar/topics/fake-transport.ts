@@ -92,9 +92,9 @@ export class FakeChannel {
 
 class FakeReader implements TopicReader {
   readonly kind: ChannelKind;
-  readonly maxOut: number;
   readonly #channel: FakeChannel;
-  readonly #out: Entry[] = [];
+  /** Places are given back in order, as the real channel does. */
+  readonly #out: { readonly entry: Entry; isReleased: boolean }[] = [];
   #position: number;
   #generation: number;
   #isClosed = false;
@@ -102,7 +102,6 @@ class FakeReader implements TopicReader {
   constructor(channel: FakeChannel, start: Start) {
     this.#channel = channel;
     this.kind = channel.options.kind;
-    this.maxOut = channel.options.maxOut;
     this.#position = start === "oldest" ? channel.oldest : channel.oldest + channel.entries.length;
     this.#generation = channel.entries[0]?.generation ?? channel.generation;
     channel.readers.add(this);
@@ -123,22 +122,26 @@ class FakeReader implements TopicReader {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#channel.readers.delete(this);
-    this.#channel.entries.unshift(...this.#out.splice(0));
+    const left = this.#out.splice(0).filter(({ isReleased }) => !isReleased);
+    this.#channel.entries.unshift(...left.map(({ entry }) => entry));
     this.#channel.change();
   }
 
   #consume(): Delivery | undefined {
-    if (this.#out.length >= this.maxOut) throw new Error("more loans than may be out");
+    if (this.#out.length >= this.#channel.options.maxOut) {
+      throw new ShimmyError("SHIMMY_ERR_LIMIT", "as many loans as may be are out");
+    }
     const entry = this.#channel.entries.shift();
     if (entry === undefined) return undefined;
-    this.#out.push(entry);
+    const place = { entry, isReleased: false };
+    this.#out.push(place);
     return {
       ...entry,
       missed: 0,
       release: () => {
-        const position = this.#out.indexOf(entry);
-        if (position < 0) throw new Error("released twice");
-        this.#out.splice(position, 1);
+        if (place.isReleased) throw new Error("released twice");
+        place.isReleased = true;
+        while (this.#out[0]?.isReleased === true) this.#out.shift();
         this.#channel.change();
       },
     };
@@ -188,6 +191,7 @@ export class FakeTransport implements TopicTransport {
             await channel.changed(undefined, until - performance.now());
           }
         },
+        isDrained: () => Promise.resolve(channel.entries.length === 0),
         close: () => {
           if (!isClosed) channel.writers -= 1;
           isClosed = true;

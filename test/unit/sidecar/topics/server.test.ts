@@ -308,8 +308,13 @@ describe("TopicServer", function () {
       const prices = transport.add("default/prices", { kind: "lockfree" });
       await post("jobs", "x");
       await post("prices", "x");
-      clock.advance(5000);
-      expect([jobs.writers, prices.writers]).to.deep.equal([0, 1]);
+      clock.advance(60_000);
+      await delay(10);
+      expect(jobs.writers, "while there is something to read").to.equal(1);
+      jobs.entries.length = 0;
+      clock.advance(1000);
+      await eventually("it to be given up", () => jobs.writers === 0);
+      expect(prices.writers).to.equal(1);
       expect((await post("jobs", "y")).status).to.equal(202);
     });
   });
@@ -615,6 +620,20 @@ describe("TopicServer", function () {
       expect(await next.json(1)).to.have.nested.property("[0].data", "first");
       expect(counters.redelivered).to.equal(1);
       expect(channel.entries).to.deep.equal([]);
+    });
+
+    it("should wait when as many messages are out as may be, and go on then", async function () {
+      const channel = transport.add("default/jobs", { kind: "lock", maxOut: 3 });
+      const stuck = await socketTo("jobs?ack=true");
+      channel.publish(Buffer.from("0"));
+      await eventually("it to be out", () => channel.entries.length === 0);
+      const quick = await subscribe("jobs");
+      for (let i = 1; i <= 5; i++) channel.publish(Buffer.from(String(i)));
+      expect((await quick.json(2)).map(({ data }) => data)).to.deep.equal(["1", "2"]);
+      await delay(30);
+      expect(channel.entries).to.have.length(3);
+      stuck.send("ack");
+      await eventually("all to be out", () => channel.entries.length === 0);
     });
 
     it("should wait for the acknowledgement of each message", async function () {
