@@ -259,6 +259,18 @@ for (const writer of LANGUAGES) {
         expect(await subscriber.counters()).to.include({ missed: 0, missedUnknown: 1 });
       });
 
+      it("should lend what a publisher left to who comes later", async function () {
+        const [publisher] = await pair();
+        const topic = String((await publisher.must("describe"))["topic"]);
+        await publisher.publish(1, 3, { sizes: [65_000] });
+        await publisher.driver.kill();
+        await stage.restart("writer");
+        const late = await stage.attach("reader", "subscriber", topic, { start: "oldest" });
+        const taken = await late.take(3, { in: "place" });
+        expect(taken.result, JSON.stringify(taken)).to.equal("ok");
+        expect(contents(taken)).to.deep.equal(expected(1, 3, [65_000]));
+      });
+
       it("should publish on when a subscriber is killed", async function () {
         const [publisher, subscriber] = await pair();
         const topic = String((await publisher.must("describe"))["topic"]);

@@ -343,6 +343,29 @@ TEST(LockfreeChannel, GrantsPinsToAsManyAsThereIsRoomFor) {
   EXPECT_EQ(four.subscriber.Loan(&m), Status::kOk);
 }
 
+// Nobody takes back what a publisher left that is gone: no grant is needed, and there is no budget.
+TEST(LockfreeChannel, LendsAllThatAPublisherLeft) {
+  Channel channel({64, 64, 64, 16, 2});
+  Reader one(&channel), two(&channel), late(&channel);
+  ASSERT_EQ(channel.Publish(0, 64), Status::kOk);
+  ASSERT_EQ(channel.Publish(1, 64 * 40), Status::kOk);
+  ASSERT_EQ(channel.Publish(2, 64), Status::kOk);
+  LockfreeMessage small, large, m;
+  ASSERT_EQ(one.subscriber.Loan(&small), Status::kOk);
+  EXPECT_EQ(one.subscriber.Loan(&large), Status::kNotNow);
+  EXPECT_EQ(late.subscriber.Loan(&m), Status::kNotNow);
+  one.subscriber.Attach(-1);
+  late.subscriber.Attach(-1);
+  ASSERT_EQ(one.subscriber.Loan(&large), Status::kOk);
+  EXPECT_EQ(std::vector<unsigned char>(large.data, large.data + large.bytes), Message(1, 64 * 40));
+  // As many as the channel allows, as ever.
+  EXPECT_EQ(one.subscriber.Loan(&m), Status::kNotNow);
+  one.subscriber.Release(small.loan);
+  EXPECT_EQ(one.subscriber.Loan(&m), Status::kOk);
+  EXPECT_EQ(late.subscriber.Loan(&m), Status::kOk);
+  EXPECT_EQ(m.number, 0u);
+}
+
 // The geometry follows from the channel's parameters alone.
 TEST(LockfreeChannel, HasRoomForAMessageInEachBlock) {
   ChannelShape shape;

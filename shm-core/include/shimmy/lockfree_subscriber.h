@@ -140,6 +140,12 @@ class LockfreeSubscriber {
   }
 
   // What we may keep pinned, as the publisher says: it may lie, and then changes what it lent.
+  // Blocks that may be out. Of a publisher that is gone all: nobody takes anything back any more.
+  uint64_t Budget() noexcept {
+    if (IsDead(s_.waiter)) return s_.geometry.blocks;
+    return s_.budget != 0 ? s_.budget : FindBudget();
+  }
+
   uint64_t FindBudget() noexcept {
     for (uint32_t i = 0; i < kMaxSubscribers && s_.budget == 0; i++) {
       const LockfreeGrant& grant = s_.global->grants[i];
@@ -244,8 +250,7 @@ class LockfreeSubscriber {
   // The budget is kept before the pin is stored, so that the publisher never ignores one of ours.
   Status Pin(const LockfreeSlot& slot, LockfreeMessage* message, bool* done) noexcept {
     const uint64_t blocks = s_.geometry.BlocksOf(message->bytes);
-    if (s_.budget == 0 && FindBudget() == 0) return Status::kNotNow;
-    if (blocks > s_.budget - s_.loaned_blocks) return Status::kNotNow;
+    if (blocks > Budget() - s_.loaned_blocks) return Status::kNotNow;
     const uint32_t most = s_.geometry.max_loans;
     uint32_t free = 0;
     while (free < most && s_.loans[free].blocks != 0) free++;
