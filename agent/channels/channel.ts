@@ -103,6 +103,8 @@ const isWriter = ({ role }: Attachment): boolean => ROLES[role].side === "writer
  *
  *   I1  generations and numbers only grow, also over a restart of the agent: they begin at the time
  *   I2  every descriptor held here is closed by {@link Channel.close} at the latest
+ *   I3  what clients claim does not move how far they may claim: only what was given out here does, or
+ *       a reader could use up the numbers there are
  */
 export class Channel {
   readonly record: ChannelRecord;
@@ -117,6 +119,7 @@ export class Channel {
   emptySince: number | undefined;
   #lastGeneration: number;
   #lastNumber: number;
+  #largestPlausible: number;
 
   constructor(
     record: ChannelRecord,
@@ -127,6 +130,7 @@ export class Channel {
     this.maker = maker;
     this.#lastGeneration = epoch;
     this.#lastNumber = epoch;
+    this.#largestPlausible = epoch + MAX_AHEAD;
   }
 
   get topic(): Topic {
@@ -171,16 +175,18 @@ export class Channel {
   }
 
   nextNumber(): number {
+    this.#largestPlausible++;
     return ++this.#lastNumber;
   }
 
-  /** Whether a generation or number is one that could have been given out before (I1). */
+  /** Whether a generation or number is one that could have been given out before (I1, I3). */
   isPlausible(count: number): boolean {
-    return count > 0 && count <= Math.max(this.#lastGeneration, this.#lastNumber) + MAX_AHEAD;
+    return count > 0 && count <= this.#largestPlausible;
   }
 
   /** Makes a ring; one of a generation that was claimed takes its place in the order. */
   addRing(writer: Attachment | undefined, claimed?: number): Ring {
+    if (claimed === undefined) this.#largestPlausible++;
     const generation = claimed ?? this.#lastGeneration + 1;
     this.#lastGeneration = Math.max(this.#lastGeneration, generation);
     const ring: Ring = {
@@ -254,5 +260,5 @@ export class Channel {
   }
 }
 
-/** How far the claims of a client may be ahead of what is known. */
+/** How far the claims of a client may be ahead of what was given out here. */
 const MAX_AHEAD = 1_000_000;

@@ -1,7 +1,7 @@
 import { expect } from "chai";
 
 import type { ChannelAttachedMessage, ChannelLink, ChannelRole } from "../../../../agent/api.ts";
-import { ChannelTest, LOCK, type FakeProcess, type Offer } from "./harness.ts";
+import { ChannelTest, LOCK, settle, type FakeProcess, type Offer } from "./harness.ts";
 
 /** A claim as a process shows it after a restart of its agent. */
 interface Shown {
@@ -15,6 +15,7 @@ describe("reattachChannel", function () {
   let producer: Shown;
   let consumer: Shown;
   let offer: Offer;
+  let producerProcess: FakeProcess;
 
   async function show(process: FakeProcess, shown: Shown, rest: object = {}): Promise<string> {
     const { attached, role, links } = shown;
@@ -45,6 +46,7 @@ describe("reattachChannel", function () {
   beforeEach(async function () {
     test = new ChannelTest();
     const [a, b] = [test.process("default.a", 1), test.process("default.b", 2)];
+    producerProcess = a;
     const first = await a.attached("jobs", "producer", { parameters: LOCK });
     await a.lodgeRing(first, first.generation ?? 0);
     const second = await b.attached("jobs", "consumer");
@@ -127,6 +129,29 @@ describe("reattachChannel", function () {
     expect(
       await show(a, { ...producer, links: [{ generation: 1, number: 0xffff_fff0 }] }),
     ).to.equal("SHIMMY_ERR_PROTOCOL");
+  });
+
+  it("should not let a reader use up the numbers there are (I3)", async function () {
+    const enemy = test.process("default.c");
+    const far = 1_000_000;
+    for (let turn = 1; turn <= 4; turn++) {
+      const mine = await enemy.attached("jobs", "consumer");
+      const claimed = offer.number + turn * (far - 100);
+      const links = [{ generation: claimed, number: claimed }];
+      await show(enemy, { attached: mine, role: "consumer", links });
+      const again = enemy.last("channelAttached") ?? mine;
+      for (const { attachment } of [again, mine]) {
+        await enemy.say({ type: "detachChannel", attachment });
+      }
+    }
+    const late = test.process("default.a");
+    await late.attached("jobs", "producer");
+    await test.process("default.b", 3).attached("jobs", "consumer");
+    test.broker.leave(producerProcess);
+    await settle();
+    const given = late.last("channelState")?.generation ?? 0;
+    expect(given).to.be.greaterThan(offer.generation);
+    expect(given).to.be.lessThan(offer.generation + far + 100);
   });
 
   it("should give the ring back to a process that only lost its connection", async function () {
