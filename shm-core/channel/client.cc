@@ -115,6 +115,9 @@ void Client::Close() {
   requests_.clear();
   watched_.clear();
   tended_.clear();
+  // They have a share of us in turn.
+  untaken_.clear();
+  back_.clear();
 }
 
 void Client::Wake() {

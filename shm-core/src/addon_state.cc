@@ -5,7 +5,7 @@
 namespace shimmy::addon {
 
 bool AddonState::Attach(Napi::Env env) {
-  auto* const state = new AddonState(env);
+  auto* const state = new AddonState();
   env.SetInstanceData(state);  // deleted with the environment, after the cleanup hooks
   if (!state->sink.Open(env)) return false;
   state->waits = WaitLoop::Open(env);
@@ -44,7 +44,6 @@ void AddonState::Shutdown() noexcept {
   for (const auto& [id, channel] : channels) channel->Close();
   for (const auto& [id, listener] : listeners) listener->Close();
   streams.clear();
-  for (const auto& [id, endpoint] : channel_table->endpoints) endpoint->TakeBackAll(env_);
   channel_table.reset();
   channels.clear();
   listeners.clear();

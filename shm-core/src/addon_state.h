@@ -43,7 +43,7 @@ struct StreamEntry {
 
 class AddonState {
  public:
-  explicit AddonState(Napi::Env env) : env_(env) {}
+  AddonState() = default;
   AddonState(const AddonState&) = delete;
   AddonState& operator=(const AddonState&) = delete;
   ~AddonState() = default;
@@ -76,7 +76,6 @@ class AddonState {
  private:
   void Shutdown() noexcept;
 
-  const Napi::Env env_;
   uint32_t next_id_ = 1;
   StreamHost stream_host_;
   bool has_stream_host_ = false;

@@ -74,4 +74,16 @@ void ChannelEndpoint::TakeBackAll(Napi::Env env) {
   }
 }
 
+void ChannelTable::ExpectEnd(napi_env env) {
+  if (env_ != nullptr) napi_remove_env_cleanup_hook(env_, &OnEnd, this);
+  env_ = env;
+  napi_add_env_cleanup_hook(env, &OnEnd, this);
+}
+
+void ChannelTable::OnEnd(void* self) {
+  auto* const table = static_cast<ChannelTable*>(self);
+  const napi_env env = std::exchange(table->env_, nullptr);
+  for (const auto& [id, endpoint] : table->endpoints) endpoint->TakeBackAll(env);
+}
+
 }  // namespace shimmy::addon

@@ -8,6 +8,9 @@
 //   T4  memory that JavaScript has transferred away (postMessage, ArrayBuffer.transfer) cannot be
 //       taken back: the loan stays out and the endpoint open, until the process ends, so that
 //       nobody ever finds other bytes there, or none
+//   T5  at its end the environment detaches all views by itself, the last one first: before that
+//       nobody can tell any more which were transferred, so all are taken back by a hook that is
+//       always the last one added
 #pragma once
 
 #include <napi.h>
@@ -115,6 +118,9 @@ class ChannelTable {
   ChannelTable& operator=(const ChannelTable&) = delete;
   ~ChannelTable() { endpoints.clear(); }  // T3
 
+  // A view was lent: takes all back at the environment's end (T5).
+  void ExpectEnd(napi_env env);
+
   // Of the environment's thread; begins with its first endpoint.
   [[nodiscard]] relay::Contention& Judge() {
     if (!std::exchange(has_begun_, true)) contention_.Begin(NowNanos());
@@ -127,6 +133,9 @@ class ChannelTable {
   ChannelResult* result = nullptr;   // in memory of JavaScript
 
  private:
+  static void OnEnd(void* self);
+
+  napi_env env_ = nullptr;
   relay::Contention contention_;
   bool has_begun_ = false;
 };

@@ -88,6 +88,7 @@ Napi::Value Reserve(const Napi::CallbackInfo& info) {
     return Answer(env, SHIMMY_NO_MEMORY);
   }
   Result(env).loan = number;
+  if (view != nullptr) AddonState::Of(env).channel_table->ExpectEnd(env);
   return view == nullptr ? Answer(env, SHIMMY_OK) : Napi::Value(env, view);
 }
 
@@ -196,6 +197,7 @@ Napi::Value Loan(const Napi::CallbackInfo& info) {
   }
   Tell(env, loan.message);
   Result(env).loan = number;
+  if (view != nullptr) AddonState::Of(env).channel_table->ExpectEnd(env);
   return is_copy ? Integer(env, static_cast<int64_t>(bytes)) : Napi::Value(env, view);
 }
 
