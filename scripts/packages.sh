@@ -39,6 +39,7 @@ test_packages=(
   python3:python3
   python3-pip:pip
   'python3-dev:/usr/include/python3*/Python.h'
+  'python3-venv:/usr/lib/python3*/ensurepip/__init__.py'
   python3-numpy:/usr/lib/python3/dist-packages/numpy/__init__.py
   containerd:containerd
   runc:runc
@@ -54,7 +55,6 @@ test_packages=(
 [[ ${SHIMMY_TEST_SCALE:-1} == 1 ]] || test_packages+=(
   qemu-user-static:qemu-aarch64-static
   googletest:/usr/src/googletest/CMakeLists.txt
-  'python3-venv:/usr/lib/python3*/ensurepip/__init__.py'
 )
 bench_packages=(
   "${demo_packages[@]}"

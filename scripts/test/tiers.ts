@@ -36,7 +36,13 @@ const build = (preset: string, ...targets: string[]): Step => ({
 });
 
 /** What tests of the C SDK and of all SDKs together use. */
-const SDK_TARGETS = ["shimmy_c", "shimmy_c_static", "shimmy_python", "conformance_driver", "crash_peer"] as const;
+const SDK_TARGETS = [
+  "shimmy_c",
+  "shimmy_c_static",
+  "shimmy_python",
+  "conformance_driver",
+  "crash_peer",
+] as const;
 
 const buildDist: Step = {
   name: "build (dist)",
@@ -106,6 +112,7 @@ export const TIERS: readonly Tier[] = [
       check("prettier", "prettier", "--check", "--log-level", "warn", "."),
       check("clang-format", "bash", "scripts/format.sh", "--check-native"),
       check("clang-tidy", "bash", "scripts/clang-tidy.sh"),
+      check("types of Python", "bash", "scripts/mypy.sh"),
       check("imports", "bash", "scripts/check-imports.sh"),
       check("knip", "knip", "--no-progress", "--no-config-hints"),
       check("sync comments", "node", "scripts/checks/sync-comments.ts"),

@@ -1,10 +1,10 @@
 /*
  * Shimmy's channels in C: topics whose messages go from process to process through shared memory.
  *
- * A client is this process's connection to its node's agent. An endpoint is one role in one channel:
- * producer or consumer of a lock-based one (each message read once), publisher or subscriber of a
- * lock-free one (each message read by everyone, until its time is over). The agent introduces the
- * two sides to each other; messages do not go through it, and go on when it is away.
+ * A client is this process's connection to its node's agent. An endpoint is one role in one
+ * channel: producer or consumer of a lock-based one (each message read once), publisher or
+ * subscriber of a lock-free one (each message read by everyone, until its time is over). The agent
+ * introduces the two sides to each other; messages do not go through it, and go on when it is away.
  *
  * Every call may be made from any thread. Calls on one endpoint exclude one another; only
  * shimmy_interrupt(), shimmy_counters() and shimmy_describe() come in between. Nothing here may be
@@ -39,26 +39,27 @@ extern "C" {
 /* What a call returns. SHIMMY_OK is 0, everything else is negative. */
 enum shimmy_status {
   SHIMMY_OK = 0,
-  SHIMMY_AGAIN = -1,            /* nothing there, or no room, within the timeout */
-  SHIMMY_END = -2,              /* the writer has ended the channel; or we have, and publish */
-  SHIMMY_BUFFER_TOO_SMALL = -3, /* take: the message stays; shimmy_message.bytes says what it needs */
-  SHIMMY_MESSAGE_TOO_BIG = -4,  /* larger than the channel's region: can never be sent */
-  SHIMMY_NO_LOAN = -5,          /* as many loans as may be are out; shimmy_take() works */
-  SHIMMY_MISUSE = -6,           /* the wrong role, a loan that is not out, a null pointer */
-  SHIMMY_INTERRUPTED = -7,      /* shimmy_interrupt(), or a signal handler ran */
-  SHIMMY_CLOSED = -8,           /* the endpoint is over: shimmy_last_error() says why */
-  SHIMMY_REFUSED = -9,          /* the agent refused: shimmy_last_error() says why */
-  SHIMMY_UNAVAILABLE = -10,     /* no agent answers */
+  SHIMMY_AGAIN = -1, /* nothing there, or no room, within the timeout */
+  SHIMMY_END = -2,   /* the writer has ended the channel; or we have, and publish */
+  SHIMMY_BUFFER_TOO_SMALL =
+      -3, /* take: the message stays; shimmy_message.bytes says what it needs */
+  SHIMMY_MESSAGE_TOO_BIG = -4, /* larger than the channel's region: can never be sent */
+  SHIMMY_NO_LOAN = -5,         /* as many loans as may be are out; shimmy_take() works */
+  SHIMMY_MISUSE = -6,          /* the wrong role, a loan that is not out, a null pointer */
+  SHIMMY_INTERRUPTED = -7,     /* shimmy_interrupt(), or a signal handler ran */
+  SHIMMY_CLOSED = -8,          /* the endpoint is over: shimmy_last_error() says why */
+  SHIMMY_REFUSED = -9,         /* the agent refused: shimmy_last_error() says why */
+  SHIMMY_UNAVAILABLE = -10,    /* no agent answers */
   SHIMMY_NO_MEMORY = -11,
-  SHIMMY_SYSTEM = -12           /* a system call failed: shimmy_last_error() says which */
+  SHIMMY_SYSTEM = -12 /* a system call failed: shimmy_last_error() says which */
 };
 
 /* The last failure of the calling thread. Texts are valid until its next call. */
 struct shimmy_error {
   int status;
-  const char *code;    /* "SHIMMY_ERR_…", see docs/reference/errors.md */
-  const char *reason;  /* with SHIMMY_ERR_TOPIC_DENIED: a topic reason; else "" */
-  const char *message; /* one sentence for people */
+  const char* code;    /* "SHIMMY_ERR_…", see docs/reference/errors.md */
+  const char* reason;  /* with SHIMMY_ERR_TOPIC_DENIED: a topic reason; else "" */
+  const char* message; /* one sentence for people */
 };
 
 typedef struct shimmy_client shimmy_client;
@@ -82,26 +83,27 @@ enum shimmy_wait_mode { SHIMMY_ADAPTIVE = 0, SHIMMY_SPIN = 1, SHIMMY_SLEEP = 2 }
 /* `struct_size` is sizeof of the struct that the caller was compiled with. Zeros are defaults. */
 struct shimmy_client_options {
   size_t struct_size;
-  const char *socket; /* NULL: environment SHIMMY_FD_SOCKET, else "@shimmy/fd"; '@' is abstract */
+  const char* socket; /* NULL: environment SHIMMY_FD_SOCKET, else "@shimmy/fd"; '@' is abstract */
   int64_t timeout;    /* for the agent to answer; 0: five seconds */
 };
 
 struct shimmy_parameters {
-  uint32_t kind;   /* enum shimmy_kind */
-  uint32_t blocks; /* at most 1 << 24 */
-  uint32_t block_bytes; /* a multiple of 64, at most 1 << 20 */
-  uint32_t readers;           /* lock-free: how many must have read a message before it may go */
-  uint32_t time_to_live_ms;   /* lock-free: or how old it must be; 0: never by age */
-  uint32_t max_loans;         /* at most 16 */
+  uint32_t kind;            /* enum shimmy_kind */
+  uint32_t blocks;          /* at most 1 << 24 */
+  uint32_t block_bytes;     /* a multiple of 64, at most 1 << 20 */
+  uint32_t readers;         /* lock-free: how many must have read a message before it may go */
+  uint32_t time_to_live_ms; /* lock-free: or how old it must be; 0: never by age */
+  uint32_t max_loans;       /* at most 16 */
 };
 
-#define SHIMMY_CREATE 1u        /* make the channel with `parameters` if there is none */
-#define SHIMMY_PRIVATE_VIEWS 2u /* readers: what the caller writes into a loan is seen by nobody,
-                                   and is gone after shimmy_release(); else a write faults */
+#define SHIMMY_CREATE 1u /* make the channel with `parameters` if there is none */
+#define SHIMMY_PRIVATE_VIEWS                                           \
+  2u /* readers: what the caller writes into a loan is seen by nobody, \
+        and is gone after shimmy_release(); else a write faults */
 
 struct shimmy_endpoint_options {
   size_t struct_size;
-  const char *topic; /* "name" of the own namespace, or "namespace/name" */
+  const char* topic; /* "name" of the own namespace, or "namespace/name" */
   uint32_t role;     /* enum shimmy_role */
   uint32_t start;    /* enum shimmy_start; subscribers */
   uint32_t wait_mode;
@@ -117,18 +119,18 @@ enum shimmy_state {
 
 struct shimmy_info {
   size_t struct_size;
-  char topic[520]; /* "namespace/name" */
+  char topic[520];  /* "namespace/name" */
   uint64_t channel; /* id */
   struct shimmy_parameters parameters;
-  uint32_t state;  /* enum shimmy_state */
-  uint32_t peers;  /* writers or readers that are there */
+  uint32_t state;     /* enum shimmy_state */
+  uint32_t peers;     /* writers or readers that are there */
   uint64_t max_bytes; /* largest message */
 };
 
 /* Sums since shimmy_attach(). */
 struct shimmy_counters {
   size_t struct_size;
-  uint64_t messages;       /* published, or taken and lent */
+  uint64_t messages; /* published, or taken and lent */
   uint64_t bytes;
   uint64_t missed;         /* subscribers: known number of messages missed */
   uint64_t missed_unknown; /* subscribers: how often it is not known how many */
@@ -143,7 +145,7 @@ struct shimmy_counters {
 
 /* Room for a message in shared memory, from shimmy_reserve() to shimmy_commit() or _cancel(). */
 struct shimmy_room {
-  void *data;
+  void* data;
   size_t bytes;
   uint64_t id; /* 0: none */
 };
@@ -151,7 +153,7 @@ struct shimmy_room {
 /* A message. With shimmy_loan() `data` is valid until shimmy_release(). Copy before you parse what
  * you do not trust: a hostile writer can change it meanwhile. */
 struct shimmy_message {
-  const void *data;
+  const void* data;
   size_t bytes;
   uint64_t sequence;   /* grows; lock-free: by one with each message of one ring */
   uint64_t generation; /* of the writer's ring: another one after each restart of a writer */
@@ -161,62 +163,62 @@ struct shimmy_message {
 };
 
 SHIMMY_API uint32_t shimmy_abi_version(void);
-SHIMMY_API const char *shimmy_version(void);
+SHIMMY_API const char* shimmy_version(void);
 /* "SHIMMY_AGAIN" and so on. */
-SHIMMY_API const char *shimmy_status_name(int status);
-SHIMMY_API void shimmy_last_error(struct shimmy_error *error);
+SHIMMY_API const char* shimmy_status_name(int status);
+SHIMMY_API void shimmy_last_error(struct shimmy_error* error);
 
 /* Connects to the agent. */
-SHIMMY_API int shimmy_client_open(const struct shimmy_client_options *options,
-                                  shimmy_client **client);
+SHIMMY_API int shimmy_client_open(const struct shimmy_client_options* options,
+                                  shimmy_client** client);
 /* Detaches all its endpoints, which only shimmy_detach() may be called on afterwards. NULL is
  * allowed. */
-SHIMMY_API void shimmy_client_close(shimmy_client *client);
+SHIMMY_API void shimmy_client_close(shimmy_client* client);
 
 /* Takes a role in a channel. Returns when the agent has answered; timeout as for clients. */
-SHIMMY_API int shimmy_attach(shimmy_client *client, const struct shimmy_endpoint_options *options,
-                             shimmy_endpoint **endpoint);
+SHIMMY_API int shimmy_attach(shimmy_client* client, const struct shimmy_endpoint_options* options,
+                             shimmy_endpoint** endpoint);
 /* Gives the role up and frees the endpoint: interrupts calls of other threads and waits for them;
  * loans and rooms are void. A producer's messages that nobody has read stay for the next consumer.
  * The channel is not ended: see shimmy_end(). NULL is allowed. */
-SHIMMY_API void shimmy_detach(shimmy_endpoint *endpoint);
-SHIMMY_API int shimmy_describe(shimmy_endpoint *endpoint, struct shimmy_info *info);
-SHIMMY_API int shimmy_counters(shimmy_endpoint *endpoint, struct shimmy_counters *counters);
+SHIMMY_API void shimmy_detach(shimmy_endpoint* endpoint);
+SHIMMY_API int shimmy_describe(shimmy_endpoint* endpoint, struct shimmy_info* info);
+SHIMMY_API int shimmy_counters(shimmy_endpoint* endpoint, struct shimmy_counters* counters);
 
 /* ---- producers and publishers ---- */
 
-SHIMMY_API int shimmy_publish(shimmy_endpoint *endpoint, const void *data, size_t bytes,
+SHIMMY_API int shimmy_publish(shimmy_endpoint* endpoint, const void* data, size_t bytes,
                               int64_t timeout);
-SHIMMY_API int shimmy_reserve(shimmy_endpoint *endpoint, size_t bytes, int64_t timeout,
-                              struct shimmy_room *room);
+SHIMMY_API int shimmy_reserve(shimmy_endpoint* endpoint, size_t bytes, int64_t timeout,
+                              struct shimmy_room* room);
 /* Publishes the first `bytes` of it. Rooms are committed in the order in which they were reserved:
  * SHIMMY_MISUSE otherwise. `room` is void afterwards. */
-SHIMMY_API int shimmy_commit(shimmy_endpoint *endpoint, struct shimmy_room *room, size_t bytes);
-SHIMMY_API int shimmy_cancel(shimmy_endpoint *endpoint, struct shimmy_room *room);
+SHIMMY_API int shimmy_commit(shimmy_endpoint* endpoint, struct shimmy_room* room, size_t bytes);
+SHIMMY_API int shimmy_cancel(shimmy_endpoint* endpoint, struct shimmy_room* room);
 /* No more messages: readers get SHIMMY_END behind the last one. */
-SHIMMY_API int shimmy_end(shimmy_endpoint *endpoint);
+SHIMMY_API int shimmy_end(shimmy_endpoint* endpoint);
 /* Producers: waits until everything was consumed. */
-SHIMMY_API int shimmy_drain(shimmy_endpoint *endpoint, int64_t timeout);
+SHIMMY_API int shimmy_drain(shimmy_endpoint* endpoint, int64_t timeout);
 
 /* ---- consumers and subscribers ---- */
 
-SHIMMY_API int shimmy_take(shimmy_endpoint *endpoint, void *to, size_t room, int64_t timeout,
-                           struct shimmy_message *message);
-SHIMMY_API int shimmy_loan(shimmy_endpoint *endpoint, int64_t timeout,
-                           struct shimmy_message *message);
+SHIMMY_API int shimmy_take(shimmy_endpoint* endpoint, void* to, size_t room, int64_t timeout,
+                           struct shimmy_message* message);
+SHIMMY_API int shimmy_loan(shimmy_endpoint* endpoint, int64_t timeout,
+                           struct shimmy_message* message);
 /* In any order. SHIMMY_MISUSE for a loan that is not out. `message` is void afterwards. */
-SHIMMY_API int shimmy_release(shimmy_endpoint *endpoint, struct shimmy_message *message);
+SHIMMY_API int shimmy_release(shimmy_endpoint* endpoint, struct shimmy_message* message);
 
 /* ---- event loops ---- */
 
 /* To poll for reading; stays the same, and belongs to the endpoint. */
-SHIMMY_API int shimmy_fd(shimmy_endpoint *endpoint);
+SHIMMY_API int shimmy_fd(shimmy_endpoint* endpoint);
 /* SHIMMY_AGAIN: the fd becomes readable when there may be a message, or room for `bytes`: call this
  * again then. SHIMMY_OK: try now. Anything else: what the next call would return. */
-SHIMMY_API int shimmy_arm(shimmy_endpoint *endpoint, size_t bytes);
-/* Calls that wait, and the next one that would, return SHIMMY_INTERRUPTED, once. From any thread, not
- * from signal handlers. */
-SHIMMY_API int shimmy_interrupt(shimmy_endpoint *endpoint);
+SHIMMY_API int shimmy_arm(shimmy_endpoint* endpoint, size_t bytes);
+/* Calls that wait, and the next one that would, return SHIMMY_INTERRUPTED, once. From any thread,
+ * not from signal handlers. */
+SHIMMY_API int shimmy_interrupt(shimmy_endpoint* endpoint);
 
 #ifdef __cplusplus
 }

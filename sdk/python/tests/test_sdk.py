@@ -161,7 +161,7 @@ class SdkTest(unittest.TestCase):
     def test_errors_are_also_those_that_python_has(self) -> None:
         with self.assertRaises(TimeoutError) as timeout:
             self.consumer.take(timeout=0.01)
-        self.assertIsInstance(timeout.exception, ShimmyTimeout)
+        assert isinstance(timeout.exception, ShimmyTimeout)
         self.assertEqual(timeout.exception.code, "SHIMMY_ERR_TIMEOUT")
         with self.assertRaises(PermissionError) as denied:
             self.b.consumer("other/topic")
@@ -207,9 +207,7 @@ class SdkTest(unittest.TestCase):
         for mode in ("adaptive", "spin", "sleep"):
             with self.subTest(mode):
                 topic = f"signals-{mode}"
-                consumer = self.b.consumer(
-                    topic, create=LockBased(), wait_mode=mode  # type: ignore[arg-type]
-                )
+                consumer = self.b.consumer(topic, create=LockBased(), wait_mode=mode)
                 timer = threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGINT))
                 timer.start()
                 with self.assertRaises(KeyboardInterrupt):
