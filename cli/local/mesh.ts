@@ -13,6 +13,8 @@ import type { Workspace } from "./workspace.ts";
 export const NAMESPACE = "default";
 /** Port of every sidecar's admin pages, on the address of its pod. */
 export const ADMIN_PORT = 14_790;
+/** Port of topics over HTTP, on the address of the pod. */
+export const TOPICS_PORT = 14_791;
 
 /** One pod to set up a sidecar for. */
 export interface MeshPod {
@@ -25,6 +27,8 @@ export interface MeshPod {
   readonly upstreams: string;
   /** Where its upstreams are served. @defaultValue loopback */
   readonly listenAddress?: string;
+  /** Addresses of topics over HTTP, on loopback. @defaultValue none */
+  readonly topicsAddresses?: readonly string[];
 }
 
 /** Options for {@link Mesh.start}. */
@@ -89,12 +93,14 @@ export class Mesh {
    * @throws {@link ShimmyError} `SHIMMY_ERR_SYSTEM` when it does not become ready.
    */
   async startSidecar(pod: string): Promise<void> {
-    const { name, address, upstreams, listenAddress } = this.#pod(pod);
+    const { name, address, upstreams, listenAddress, topicsAddresses = [] } = this.#pod(pod);
+    const topics = topicsAddresses.map((each) => formatHost(each, TOPICS_PORT));
     const sidecar = this.#startSelf(`sidecar of ${name}`, "sidecar", {
       SHIMMY_POD: `${NAMESPACE}/${name}`,
       SHIMMY_AGENT_DIR: podDirectory(this.#workspace.path("run"), { namespace: NAMESPACE, name }),
       SHIMMY_ADMIN_ADDRESS: formatHost(address, ADMIN_PORT),
       SHIMMY_DRAIN_TIMEOUT: "0",
+      ...(topics.length === 0 ? {} : { SHIMMY_TOPICS_ADDRESSES: topics.join(",") }),
       ...(upstreams === "" ? {} : { SHIMMY_UPSTREAMS: upstreams }),
       ...(listenAddress === undefined ? {} : { SHIMMY_LISTEN_ADDRESSES: listenAddress }),
     });

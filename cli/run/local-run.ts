@@ -7,12 +7,12 @@ import {
   type ManagedProcess,
   type OutputStream,
 } from "../local/managed-process.ts";
-import { ADMIN_PORT, Mesh, type MeshPod } from "../local/mesh.ts";
+import { ADMIN_PORT, Mesh, TOPICS_PORT, type MeshPod } from "../local/mesh.ts";
 import { listenersOn } from "../local/listeners.ts";
 import { canConnect, waitUntil } from "../local/wait.ts";
 import type { Workspace } from "../local/workspace.ts";
 import { readTraffic, type PodTraffic } from "../traffic.ts";
-import { commandWords, formatUpstreams, programEnv, type ProgramSpec } from "./plan.ts";
+import { commandWords, formatUpstreams, hasTopics, programEnv, type ProgramSpec } from "./plan.ts";
 
 /** What a {@link LocalRun} works with. */
 export interface LocalRunOptions {
@@ -58,8 +58,9 @@ export class LocalRun {
     const { programs, workspace, isVerbose, say, onLine } = this.#options;
     await requireFreePorts(programs);
     this.#placed = await place(programs);
+    const speaker = await topicsOfLocalhost(this.#placed);
     const mesh = await Mesh.start(workspace, {
-      pods: this.#placed.map(toPod),
+      pods: this.#placed.map((placed) => toPod(placed, placed === speaker)),
       logLevel: isVerbose ? "info" : "warn",
       onLine: isVerbose ? onLine : () => undefined,
     });
@@ -77,6 +78,9 @@ export class LocalRun {
       for (const { name, localPort } of spec.calls) {
         say(`${spec.name} calls ${name} on localhost:${localPort}`);
       }
+    }
+    if (speaker !== undefined) {
+      say(`topics of ${speaker.spec.name} on localhost:${TOPICS_PORT}/v1/topics/NAME`);
     }
     for (const caller of this.#placed.filter(isCaller)) {
       this.#launch(caller);
@@ -210,8 +214,17 @@ function isCaller({ spec }: Placed): boolean {
   return spec.serves.length === 0 && spec.command !== undefined;
 }
 
-function toPod({ spec: { name, serves, calls }, address }: Placed): MeshPod {
-  return { name, address, serves, upstreams: formatUpstreams(calls) };
+function toPod({ spec, address }: Placed, isSpeaker: boolean): MeshPod {
+  const { name, serves, calls } = spec;
+  const own = hasTopics(address) ? [address] : [];
+  const topicsAddresses = isSpeaker && address !== LOOPBACK ? [LOOPBACK, ...own] : own;
+  return { name, address, serves, upstreams: formatUpstreams(calls), topicsAddresses };
+}
+
+/** The program as which a terminal uses topics; none when another run has the port. */
+async function topicsOfLocalhost(placed: readonly Placed[]): Promise<Placed | undefined> {
+  const speaker = placed.find(({ address }) => address === LOOPBACK) ?? placed[0];
+  return (await canBind(LOOPBACK, TOPICS_PORT)) ? speaker : undefined;
 }
 
 /** A sidecar would say so too, but not whose port it is and what to do. */
@@ -230,7 +243,11 @@ async function requireFreePorts(programs: readonly ProgramSpec[]): Promise<void>
 
 async function place(programs: readonly ProgramSpec[]): Promise<Placed[]> {
   const open = programs.filter(({ address }) => address === undefined);
-  const needed = open.map(({ serves }) => [ADMIN_PORT, ...serves.map(({ port }) => port)]);
+  const needed = open.map(({ serves }) => [
+    ADMIN_PORT,
+    TOPICS_PORT,
+    ...serves.map(({ port }) => port),
+  ]);
   const given = programs.flatMap(({ address }) => address ?? []);
   const free = await allocateAddresses(needed, { taken: given });
   return programs.map((spec) => ({ spec, address: spec.address ?? free.shift() ?? "" }));

@@ -24,8 +24,8 @@ export interface ServedPort {
 
 /** A Kubernetes name, so that what works here can move there. */
 const NAME = /^[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?$/;
-/** The sidecars' admin port, which shares the pod's address. */
-const RESERVED_PORT = 14_790;
+/** The sidecars' admin port and that of topics, which share the pod's address. */
+const RESERVED_PORTS = [14_790, 14_791];
 
 /**
  * Checks programs against each other.
@@ -88,7 +88,16 @@ export function programEnv(
   address: string,
 ): Readonly<Record<string, string>> {
   const variables = upstreamVariables(calls).map(({ name, value }) => [name, value] as const);
-  return { SHIMMY_ADDRESS: address, ...Object.fromEntries(variables) };
+  return {
+    SHIMMY_ADDRESS: address,
+    ...(hasTopics(address) ? { SHIMMY_TOPICS_URL: `http://${address}:14791/v1/topics` } : {}),
+    ...Object.fromEntries(variables),
+  };
+}
+
+/** Whether a program's sidecar serves topics at its address: they are for this machine alone. */
+export function hasTopics(address: string): boolean {
+  return address.startsWith("127.");
 }
 
 /** The words to execute; `${ADDRESS}` and the variables of {@link programEnv} are filled in. */
@@ -124,7 +133,7 @@ function servedPorts(programs: readonly ProgramSpec[]): ReadonlyMap<string, numb
       if (other !== port) {
         throw refused(`service "${service}" is served on port ${other} and, by "${name}", ${port}`);
       }
-      if (port === RESERVED_PORT) throw refused(`port ${port} is the sidecars' own`);
+      if (RESERVED_PORTS.includes(port)) throw refused(`port ${port} is the sidecars' own`);
       served.set(service, port);
     }
   }

@@ -118,7 +118,7 @@ export class Resume {
   /** Nothing was missed of a ring that was not there before if it begins, and no other one is gone. */
   #isNewRingWhole(sequence: number): boolean {
     const from = this.#from;
-    if (sequence > 1 || !(from instanceof Position)) return false;
+    if (sequence > 0 || !(from instanceof Position)) return false;
     return [...from.generations].every((generation) => this.#seen.has(generation));
   }
 }

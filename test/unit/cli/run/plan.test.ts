@@ -48,6 +48,7 @@ describe("programEnv()", function () {
     const [program] = parseRunArguments(["--call", "my-web:9001?protocol=http,db:9002", "x"]);
     expect(programEnv(program ?? { calls: [] }, "127.0.1.2")).to.deep.equal({
       SHIMMY_ADDRESS: "127.0.1.2",
+      SHIMMY_TOPICS_URL: "http://127.0.1.2:14791/v1/topics",
       SHIMMY_MY_WEB_HOST: "127.0.0.1",
       SHIMMY_MY_WEB_PORT: "9001",
       SHIMMY_MY_WEB_URL: "http://127.0.0.1:9001",
