@@ -3,6 +3,7 @@
 //   I1  nothing is taken from an attachment that is there: only what nobody holds, or what the same
 //       process held, is given
 //   I2  a link counts once both sides have shown it; one that the other side is there without is over
+//   I3  of a channel that was made here every ring is known: what a reader shows of another never was
 import { ShimmyError } from "../../common/errors.ts";
 import type { ChannelLink, ReattachChannelMessage } from "../api.ts";
 import { ROLES, type Attachment, type Channel, type Link, type Ring } from "./channel.ts";
@@ -78,6 +79,7 @@ function takeLinks(channel: Channel, ring: Ring, shown: readonly ChannelLink[]):
 /** @returns Whether the reader has it again. */
 function takeLink(channel: Channel, reader: Attachment, shown: ChannelLink): boolean {
   const ring = channel.ring(shown.generation) ?? addUnknown(channel, shown.generation);
+  if (ring === undefined) return false;
   const link = ring.links.get(shown.number);
   if (link !== undefined) {
     const isFree = link.reader === undefined || isSameProcess(link.reader, reader);
@@ -98,8 +100,9 @@ function takeLink(channel: Channel, reader: Attachment, shown: ChannelLink): boo
   return true;
 }
 
-/** A ring of which nothing is known but that somebody reads it. */
-function addUnknown(channel: Channel, generation: number): Ring {
+/** A ring of which nothing is known but that somebody reads it; `undefined` where there is none (I3). */
+function addUnknown(channel: Channel, generation: number): Ring | undefined {
+  if (channel.maker !== undefined) return undefined;
   const ring = channel.addRing(undefined, generation);
   ring.endedAt = 0;
   return ring;

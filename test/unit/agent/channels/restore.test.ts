@@ -154,6 +154,17 @@ describe("reattachChannel", function () {
     expect(given).to.be.lessThan(offer.generation + far + 100);
   });
 
+  it("should not give a live consumer's place to who shows a ring that never was (I3)", async function () {
+    const first = test.process("default.b");
+    const attached = await first.attached("fresh", "consumer", { parameters: LOCK });
+    const enemy = test.process("default.c");
+    const links = [{ generation: 1, number: 1 }];
+    expect(await show(enemy, { attached, role: "consumer", links })).to.equal("standby");
+    expect(enemy.last("channelPeerGone")).to.include({ generation: 1, number: 1, isOver: true });
+    expect(first.all("channelState")).to.deep.equal([]);
+    expect(test.broker.table.get("default/fresh")?.rings).to.deep.equal([]);
+  });
+
   it("should give the ring back to a process that only lost its connection", async function () {
     const [a, b] = [test.process("default.a", 1), test.process("default.c")];
     // The end of the connection before was not seen yet.
