@@ -176,12 +176,13 @@ export class ChannelBroker {
    * @throws {@link ShimmyError} `SHIMMY_ERR_REGISTRY_UNAVAILABLE`; it is as it was then.
    */
   async delete(topic: Topic, isForced: boolean): Promise<void> {
-    const channel = this.table.get(topicKey(topic));
-    this.#requireUnused(channel, isForced);
-    if (channel === undefined) await this.#requireRecord(topic);
+    const before = this.table.get(topicKey(topic));
+    this.#requireUnused(before, isForced);
+    if (before === undefined) await this.#requireRecord(topic);
     this.#records.discard(topic);
     await this.#deps.registry.remove(topic);
-    // Somebody may have attached it meanwhile.
+    // Somebody may have attached it meanwhile, and so taken it into use.
+    const channel = this.table.get(topicKey(topic));
     this.#requireUnused(channel, isForced);
     if (channel === undefined) return;
     this.#expelAll(channel, "the channel was deleted");

@@ -1,5 +1,7 @@
 import { expect } from "chai";
 
+import { MemoryRegistry } from "../../../../agent/channels/registry.ts";
+import type { Topic } from "../../../../agent/channels/topic.ts";
 import { DEFAULT_QUOTAS } from "../../../../agent/quotas.ts";
 import { CATALOG, ChannelTest, DATA_BYTES, LOCK, LOCKFREE, settle } from "./harness.ts";
 
@@ -464,6 +466,33 @@ topics:
       });
     });
 
+    for (const isForced of [false, true]) {
+      const what = isForced ? "end" : "refuse to delete";
+      it(`should ${what} a channel that came into use while it asked the registry`, async function () {
+        const registry = new SlowRegistry();
+        test = new ChannelTest({ registry });
+        await registry.create({
+          topic: TOPIC,
+          id: "1",
+          parameters: { ...LOCK, readers: 1, timeToLiveMs: 0, maxLoans: 8 },
+        });
+        const done = test.broker.delete(TOPIC, isForced).catch((err: unknown) => err);
+        await settle();
+        const a = test.process("default.a");
+        await a.attached("jobs", "consumer");
+        registry.letRemove();
+        const result = await done;
+        if (isForced) {
+          expect(result).to.equal(undefined);
+          expect(a.last("channelDetached")).to.include({ code: "SHIMMY_ERR_CHANNEL_IN_USE" });
+          expect(test.broker.table.size).to.equal(0);
+        } else {
+          expect(result).to.include({ code: "SHIMMY_ERR_CHANNEL_IN_USE" });
+          expect(a.all("channelDetached")).to.deep.equal([]);
+        }
+      });
+    }
+
     it("should not find what is not there", async function () {
       const refusal = await test.broker.delete(TOPIC, true).catch((err: unknown) => err);
       expect(refusal).to.include({ code: "SHIMMY_ERR_NOT_FOUND" });
@@ -515,3 +544,17 @@ topics:
     });
   });
 });
+
+/** Removes records only when it is let. */
+class SlowRegistry extends MemoryRegistry {
+  readonly #gate = Promise.withResolvers<undefined>();
+
+  letRemove(): void {
+    this.#gate.resolve(undefined);
+  }
+
+  override async remove(topic: Topic): Promise<void> {
+    await this.#gate.promise;
+    await super.remove(topic);
+  }
+}
