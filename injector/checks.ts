@@ -1,11 +1,12 @@
 import { messageOf } from "../common/errors.ts";
 import type { InjectionReason } from "../common/reasons.ts";
 import { qualifyUpstreams } from "../sidecar/upstreams.ts";
-import { ADMIN_PORT } from "./config.ts";
+import { ADMIN_PORT, TOPICS_PORT } from "./config.ts";
 import { declaredPorts, findSidecar } from "./containers.ts";
 import {
   drainTimeoutMs,
   gracePeriodMs,
+  hasTopics,
   isNative,
   ringBudgetBytes,
   upstreamsOf,
@@ -122,13 +123,15 @@ function checkAppPorts({ own: { appPorts = [] }, spec }: InjectionSubject): stri
 
 function checkPortClash(subject: InjectionSubject): string | undefined {
   const declared = declaredPorts(subject.spec);
-  const admin = declared.find(({ port }) => port === ADMIN_PORT);
-  if (admin !== undefined) {
-    return `container ${admin.container} declares port ${ADMIN_PORT}, the sidecar's own`;
+  const reserved = hasTopics(subject) ? [ADMIN_PORT, TOPICS_PORT] : [ADMIN_PORT];
+  const taken = declared.find(({ port }) => reserved.includes(port));
+  if (taken !== undefined) {
+    return `container ${taken.container} declares port ${taken.port}, the sidecar's own`;
   }
   for (const { name, localPort } of upstreamsOf(subject)) {
-    if (localPort === ADMIN_PORT)
-      return `upstream ${name} has the sidecar's own port, ${ADMIN_PORT}`;
+    if (reserved.includes(localPort)) {
+      return `upstream ${name} has the sidecar's own port, ${localPort}`;
+    }
     const clash = declared.find(({ port }) => port === localPort);
     if (clash === undefined) continue;
     return `upstream ${name} has local port ${localPort}, which container ${clash.container} declares`;

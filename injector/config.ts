@@ -101,6 +101,9 @@ export function readInjectionConfig(data: unknown): InjectionConfig {
 /** Port of health and metrics in every pod. */
 export const ADMIN_PORT = 14_790;
 
+/** Where the sidecar serves topics over HTTP, on loopback. */
+export const TOPICS_PORT = 14_791;
+
 /** The name that a key of {@link VOCABULARY} has in the cluster's settings. */
 export function clusterName(name: SettingName): string | undefined {
   const { key, places }: { key: string; places: readonly Place[] } = VOCABULARY[name];

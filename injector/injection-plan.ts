@@ -50,3 +50,8 @@ export function drainTimeoutMs(subject: InjectionSubject): number {
 export function upstreamsOf({ own }: Pick<InjectionSubject, "own">): readonly UpstreamSpec[] {
   return own.upstreams ?? [];
 }
+
+/** Whether the pod asks for topics over HTTP. */
+export function hasTopics({ own }: Pick<InjectionSubject, "own">): boolean {
+  return own.publish !== undefined || own.subscribe !== undefined;
+}

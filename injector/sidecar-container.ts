@@ -1,9 +1,10 @@
 import { SIDECAR_CONFIG } from "../sidecar/env.ts";
 import { formatUpstream } from "../sidecar/upstreams.ts";
-import { ADMIN_PORT } from "./config.ts";
+import { ADMIN_PORT, TOPICS_PORT } from "./config.ts";
 import { declaredPorts, SIDECAR_NAME } from "./containers.ts";
 import {
   drainTimeoutMs,
+  hasTopics,
   isNative,
   ringBudgetBytes,
   upstreamsOf,
@@ -68,10 +69,16 @@ function sidecarVariables(subject: InjectionSubject): readonly Fields[] {
   const { own, settings, config } = subject;
   const upstreams = upstreamsOf(subject).map(formatUpstream);
   const ports = appPortNumbers(subject);
+  const pushes = (own.subscribe ?? []).flatMap(({ push }) => push ?? []);
   const values: readonly (readonly [keyof typeof SIDECAR_CONFIG, string | undefined])[] = [
     ["pod", "$(POD_NAMESPACE)/$(POD_NAME)"],
     ["agentDir", AGENT_SOCKETS],
     ["adminAddress", config.adminAddress],
+    [
+      "topicsAddresses",
+      hasTopics(subject) ? `127.0.0.1:${TOPICS_PORT},[::1]:${TOPICS_PORT}` : undefined,
+    ],
+    ["topicsPush", pushes.length === 0 ? undefined : pushes.join(",")],
     ["upstreams", upstreams.length === 0 ? undefined : upstreams.join(", ")],
     ["appAddress", own.appAddress],
     ["appPorts", ports.length === 0 ? undefined : ports.join(",")],

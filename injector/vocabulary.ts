@@ -7,7 +7,13 @@ import { bytes, duration, oneOf } from "../common/env-parsers.ts";
 import { TRANSPORT_KEY } from "../common/kubernetes/vocabulary.ts";
 import { LOG_LEVELS } from "../common/log.ts";
 import { parseUpstreams, TRANSPORT_CAPS, type TransportCap } from "../sidecar/upstreams.ts";
-import { appAddress, appPorts, imageReference } from "./key-parsers.ts";
+import {
+  appAddress,
+  appPorts,
+  imageReference,
+  publishedTopics,
+  subscribedTopics,
+} from "./key-parsers.ts";
 import { quantity } from "./quantity.ts";
 import { refused } from "./raw.ts";
 
@@ -75,6 +81,22 @@ export const VOCABULARY = {
     unset: "the pod's own address",
     example: "127.0.0.1",
     doc: "Where the application listens. On a loopback address every peer looks local to it: mind what it allows to local clients.",
+  },
+  publish: {
+    key: "shimmy.io/publish",
+    places: POD,
+    parse: publishedTopics,
+    unset: "none",
+    example: "prices, jobs",
+    doc: "Topics that the pod publishes over HTTP: the sidecar serves topics on localhost:14791. A request only: roles are granted by SharedMemoryObjects.",
+  },
+  subscribe: {
+    key: "shimmy.io/subscribe",
+    places: POD,
+    parse: subscribedTopics,
+    unset: "none",
+    example: "prices, shop/orders?push=http://localhost:8080/orders",
+    doc: "Topics that the pod reads over HTTP, likewise. With `?push=URL` the sidecar sends each message to the application, with `?format=cloudevents&push=URL` as CloudEvents; the URL is on loopback.",
   },
   transport: {
     key: TRANSPORT_KEY,
@@ -171,8 +193,6 @@ export const NOT_BUILT: Readonly<Record<string, string>> = {
   "shimmy.io/app-protocol": "what the application's ports speak",
   "shimmy.io/direct": "the preload library that takes the sidecar out of the path",
   "shimmy.io/proxy-protocol": "a PROXY v2 header with the address of the client",
-  "shimmy.io/publish": "topics that the pod publishes",
-  "shimmy.io/subscribe": "topics that the pod subscribes to",
 };
 
 /** Keys that Shimmy writes itself, and what they say. */

@@ -118,6 +118,19 @@ describe("readKeys()", function () {
       "expected one of enabled, disabled",
     ],
     ["namespace label", "shimmy.io/inject", "on", "expected one of enabled, disabled"],
+    ["pod annotation", "shimmy.io/publish", " , ", "expected at least one topic"],
+    ["pod annotation", "shimmy.io/publish", "a/b/c", "expected a topic such as prices"],
+    ["pod annotation", "shimmy.io/subscribe", "a?pull=x", "expected a topic such as prices"],
+    ["pod annotation", "shimmy.io/subscribe", "a?push=https://localhost/", "not a plain http"],
+    ["pod annotation", "shimmy.io/subscribe", "a?push=http://u@localhost/", "not a plain http"],
+    ["pod annotation", "shimmy.io/subscribe", "a?push=http://localhost.evil/", "is not loopback"],
+    ["pod annotation", "shimmy.io/subscribe", "a?push=http://[::2]/", "is not loopback"],
+    [
+      "pod annotation",
+      "shimmy.io/subscribe",
+      "a?format=x&push=http://[::1]/",
+      "expected TOPIC=URL",
+    ],
   ];
   for (const [place, key, value, message] of refused) {
     it(`should refuse the ${place} ${key}: ${JSON.stringify(value)}`, function () {
