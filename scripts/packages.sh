@@ -50,6 +50,7 @@ test_packages=(
   cpio:cpio
   kmod:depmod
   procps:ps
+  ffmpeg:ffmpeg
 )
 # Of the tier that only `npm run test:long` has.
 [[ ${SHIMMY_TEST_SCALE:-1} == 1 ]] || test_packages+=(
@@ -64,6 +65,8 @@ bench_packages=(
   haproxy:haproxy
   nghttp2-client:h2load
   'postgresql:/usr/lib/postgresql/*/bin/postgres'
+  'rabbitmq-server:/usr/lib/rabbitmq/lib/*/sbin/rabbitmq-server'
+  ffmpeg:ffmpeg
   iproute2:ss
   python3:python3
   'python3-venv:/usr/lib/python3*/ensurepip/__init__.py'

@@ -54,6 +54,16 @@ const SPECS: Readonly<Record<string, readonly ChartSpec[]>> = {
         ? scenario.slice(`${language} default `.length)
         : undefined,
   })),
+  fig4: [
+    {
+      file: "fig4.svg",
+      title: "Figure 4: round trip between two Node processes, through brokers and over channels",
+      subtitle: "median in microseconds, logarithmic, less is better; machine otherwise idle",
+      metric: "p50Us",
+      isLogarithmic: true,
+      heading: ({ scenario, regime }) => (regime === "idle" ? scenario : undefined),
+    },
+  ],
   fig56: (
     [
       ["cpuUs", "CPU time per message, all processes", "microseconds"],
