@@ -39,17 +39,16 @@ extern "C" {
 /* What a call returns. SHIMMY_OK is 0, everything else is negative. */
 enum shimmy_status {
   SHIMMY_OK = 0,
-  SHIMMY_AGAIN = -1, /* nothing there, or no room, within the timeout */
-  SHIMMY_END = -2,   /* the writer has ended the channel; or we have, and publish */
-  SHIMMY_BUFFER_TOO_SMALL =
-      -3, /* take: the message stays; shimmy_message.bytes says what it needs */
-  SHIMMY_MESSAGE_TOO_BIG = -4, /* larger than the channel's region: can never be sent */
-  SHIMMY_NO_LOAN = -5,         /* as many loans as may be are out; shimmy_take() works */
-  SHIMMY_MISUSE = -6,          /* the wrong role, a loan that is not out, a null pointer */
-  SHIMMY_INTERRUPTED = -7,     /* shimmy_interrupt(), or a signal handler ran */
-  SHIMMY_CLOSED = -8,          /* the endpoint is over: shimmy_last_error() says why */
-  SHIMMY_REFUSED = -9,         /* the agent refused: shimmy_last_error() says why */
-  SHIMMY_UNAVAILABLE = -10,    /* no agent answers */
+  SHIMMY_AGAIN = -1,            /* nothing there, or no room, within the timeout */
+  SHIMMY_END = -2,              /* the writer has ended the channel; or we have, and publish */
+  SHIMMY_BUFFER_TOO_SMALL = -3, /* take: the message stays; its `bytes` says what it needs */
+  SHIMMY_MESSAGE_TOO_BIG = -4,  /* larger than the channel's region: can never be sent */
+  SHIMMY_NO_LOAN = -5,          /* as many loans as may be are out; shimmy_take() works */
+  SHIMMY_MISUSE = -6,           /* the wrong role, a loan that is not out, a null pointer */
+  SHIMMY_INTERRUPTED = -7,      /* shimmy_interrupt(), or a signal handler ran */
+  SHIMMY_CLOSED = -8,           /* the endpoint is over: shimmy_last_error() says why */
+  SHIMMY_REFUSED = -9,          /* the agent refused: shimmy_last_error() says why */
+  SHIMMY_UNAVAILABLE = -10,     /* no agent answers */
   SHIMMY_NO_MEMORY = -11,
   SHIMMY_SYSTEM = -12 /* a system call failed: shimmy_last_error() says which */
 };

@@ -18,7 +18,7 @@ describe("docs/reference/sdk-c.md", function () {
   it("should have every status with its value", function () {
     const rows = table(section(page, "Statuses"), "| Status | Value | Meaning |");
     const statuses = /enum shimmy_status \{([\s\S]*?)\};/.exec(header)?.[1] ?? "";
-    const values = [...statuses.matchAll(/(SHIMMY_\w+) = (-?\d+)/g)].map(([, name, value]) => [
+    const values = [...statuses.matchAll(/(SHIMMY_\w+)\s*=\s*(-?\d+)/g)].map(([, name, value]) => [
       name,
       value,
     ]);
