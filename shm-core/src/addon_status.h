@@ -6,7 +6,8 @@
 //   -6001 ...       -6000 plus a status of the core (shimmy/status.h)
 //   -7001 ...       -7000 plus a shimmy_status of channels (sdk/c/include/shimmy.h)
 //
-// Same names and numbers as `Status`, `CoreStatus` and `ChannelStatus` in lib/status.ts; a unit test compares them.
+// Same names and numbers as `Status`, `CoreStatus` and `ChannelStatus` in lib/status.ts; a unit
+// test compares them.
 #pragma once
 
 #include <cstdint>

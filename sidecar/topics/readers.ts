@@ -5,6 +5,8 @@ import type { OpenOptions, Start, TopicReader, TopicTransport } from "./transpor
 
 /** Clients that read at once, all topics together. */
 const MAX_SUBSCRIPTIONS = 128;
+/** Each client is sent one message at a time; all of them together may be as large. */
+const MAX_HELD_BYTES = 64 * 1024 * 1024;
 
 /**
  * Roles to read: one consumer of each lock-based channel, shared by its clients, and a subscriber of
@@ -19,6 +21,7 @@ export class TopicReaders {
   /** Two that open a lock-based channel at once would become consumer and standby. */
   readonly #opening = new Map<string, Promise<unknown>>();
   #count = 0;
+  #heldBytes = 0;
   #isClosed = false;
 
   constructor(transport: TopicTransport, counters: TopicCounters) {
@@ -68,6 +71,7 @@ export class TopicReaders {
       this.#own.add(reader);
       return {
         kind: reader.kind,
+        maxBytes: reader.maxBytes,
         next: (signal) => reader.next(signal),
         close: () => {
           this.#own.delete(reader);
@@ -101,7 +105,17 @@ export class TopicReaders {
     }
   }
 
+  /** One client alone may read messages of any size. */
   #counted(subscription: Subscription): Subscription {
+    const { maxBytes } = subscription;
+    if (this.#heldBytes > 0 && this.#heldBytes + maxBytes > MAX_HELD_BYTES) {
+      subscription.close();
+      throw new ShimmyError(
+        "SHIMMY_ERR_LIMIT",
+        `messages of all subscribers together would be more than ${MAX_HELD_BYTES} bytes`,
+      );
+    }
+    this.#heldBytes += maxBytes;
     let isClosed = false;
     return {
       ...subscription,
@@ -109,6 +123,7 @@ export class TopicReaders {
         if (isClosed) return;
         isClosed = true;
         this.#count -= 1;
+        this.#heldBytes -= maxBytes;
         subscription.close();
       },
     };

@@ -63,10 +63,11 @@ export class SdkTransport implements TopicTransport {
       (parameters) => client.subscriber(topic, { ...parameters, start }),
       (parameters) => client.consumer(topic, parameters),
     );
-    const { kind, maxLoans } = reader.info();
+    const { kind, maxLoans, maxBytes } = reader.info();
     const isLent = kind === "lock" && maxLoans > 0;
     return {
       kind,
+      maxBytes,
       next: isLent ? (signal) => lend(reader, signal) : (signal) => take(reader, signal),
       close: () => {
         reader.close();

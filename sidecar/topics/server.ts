@@ -33,6 +33,7 @@ const LIMITS = {
 const MAX_HEADERS = 100;
 /** On each address. */
 const MAX_CONNECTIONS = 256;
+const HANG_UP_MS = 1000;
 const RETRY_AFTER_SECONDS = "1";
 
 /** Options for {@link TopicServer.listen}. */
@@ -154,6 +155,7 @@ export class TopicServer {
     server.on("clientError", (err, socket) => {
       this.#options.counters.refused.bad_request += 1;
       refuseUnreadable(err, socket);
+      hangUp(socket);
     });
     try {
       await new Promise<void>((resolve, reject) => {
@@ -196,6 +198,7 @@ export class TopicServer {
           `Content-Type: application/problem+json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n` +
           `Connection: close\r\n\r\n${body}`,
       );
+      hangUp(socket);
     }
   }
 
@@ -251,6 +254,16 @@ export class TopicServer {
     else this.#options.log.debug(fields, "topic request refused");
     return refusal;
   }
+}
+
+/** A client that was answered, and does not close, is not waited for. */
+function hangUp(socket: Duplex): void {
+  const timer = setTimeout(() => {
+    socket.destroy();
+  }, HANG_UP_MS).unref();
+  socket.once("close", () => {
+    clearTimeout(timer);
+  });
 }
 
 function closeServer(server: Server): Promise<void> {

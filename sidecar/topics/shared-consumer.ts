@@ -10,6 +10,8 @@ interface Waiting {
 /** One client of a {@link SharedConsumer}, or of a channel of its own. */
 export interface Subscription {
   readonly kind: TopicReader["kind"];
+  /** Largest message, in bytes. */
+  readonly maxBytes: number;
   /**
    * Waits for the next message. The one before was released, or {@link Subscription.close} follows.
    *
@@ -60,6 +62,7 @@ export class SharedConsumer {
     let isClosed = false;
     return {
       kind: this.#reader.kind,
+      maxBytes: this.#reader.maxBytes,
       next: async (signal) => {
         const given = await this.#next(signal);
         if (given === undefined) return undefined;

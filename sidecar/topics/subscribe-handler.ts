@@ -81,12 +81,13 @@ export class SubscribeHandler {
       gone.abort(new ShimmyError("SHIMMY_ERR_CLOSED", "the client has gone"));
     });
     const opened = await this.#open(topic, asked, request);
-    if (gone.signal.aborted) {
-      opened.subscription.close();
-      return;
-    }
     const { format, isAcknowledged } = asked;
-    const client = await acceptWebSocket(request, socket, head);
+    const client = await orGone(acceptWebSocket(request, socket, head), gone.signal).catch(
+      (err: unknown) => {
+        opened.subscription.close();
+        throw err;
+      },
+    );
     const sink = new WebSocketSink(client, { format, isAcknowledged });
     const err = await this.#feed(opened, { sink, protocol: "websocket", gone: gone.signal });
     const [code, reason] = this.#stop.signal.aborted ? [1001, "stopping"] : closing(err);
@@ -140,6 +141,21 @@ export class SubscribeHandler {
     } finally {
       this.#feeds.delete(settled);
     }
+  }
+}
+
+/** @throws `SHIMMY_ERR_INVALID_OPTION` when the client has gone, or its request was no handshake. */
+async function orGone<T>(action: Promise<T>, signal: AbortSignal): Promise<T> {
+  const gone = Promise.withResolvers<never>();
+  const abort = (): void => {
+    gone.reject(invalid("no WebSocket came of it"));
+  };
+  if (signal.aborted) abort();
+  signal.addEventListener("abort", abort, { once: true });
+  try {
+    return await Promise.race([action, gone.promise]);
+  } finally {
+    signal.removeEventListener("abort", abort);
   }
 }
 

@@ -44,6 +44,8 @@ export interface Delivery {
 /** A role by which messages are read. */
 export interface TopicReader {
   readonly kind: ChannelKind;
+  /** Largest message, in bytes. */
+  readonly maxBytes: number;
   /**
    * Waits for a message.
    *

@@ -25,7 +25,11 @@ export interface WebSocketSinkOptions {
 
 let server: Promise<WebSocketServer> | undefined;
 
-/** Answers the request for an upgrade. ws is loaded when it is needed first. */
+/**
+ * Answers the request for an upgrade. ws is loaded when it is needed first.
+ *
+ * @returns Never, when the request is not in order: then the socket is closed.
+ */
 export async function acceptWebSocket(
   request: IncomingMessage,
   socket: Duplex,
@@ -43,7 +47,13 @@ export async function acceptWebSocket(
   );
   const accepted = await server;
   return new Promise((resolve) => {
-    accepted.handleUpgrade(request, socket, head, resolve);
+    accepted.handleUpgrade(request, socket, head, (client) => {
+      // At once: what came with the request may be no frame, and an error nobody listens to is thrown.
+      client.on("error", () => {
+        // Its close event follows.
+      });
+      resolve(client);
+    });
   });
 }
 
@@ -58,9 +68,6 @@ export class WebSocketSink implements Sink {
   constructor(socket: WebSocket, options: WebSocketSinkOptions) {
     this.#socket = socket;
     this.#options = options;
-    socket.on("error", () => {
-      // Its close event follows.
-    });
     socket.on("close", () => {
       clearInterval(this.#ping);
       this.#acknowledge?.(new ShimmyError("SHIMMY_ERR_CLOSED", "the client has gone"));

@@ -92,6 +92,7 @@ export class FakeChannel {
 
 class FakeReader implements TopicReader {
   readonly kind: ChannelKind;
+  readonly maxBytes: number;
   readonly #channel: FakeChannel;
   /** Places are given back in order, as the real channel does. */
   readonly #out: { readonly entry: Entry; isReleased: boolean }[] = [];
@@ -102,6 +103,7 @@ class FakeReader implements TopicReader {
   constructor(channel: FakeChannel, start: Start) {
     this.#channel = channel;
     this.kind = channel.options.kind;
+    this.maxBytes = channel.options.maxBytes;
     this.#position = start === "oldest" ? channel.oldest : channel.oldest + channel.entries.length;
     this.#generation = channel.entries[0]?.generation ?? channel.generation;
     channel.readers.add(this);

@@ -417,6 +417,37 @@ describe("TopicServer", function () {
       expect(counters.refused.bad_request).to.equal(2);
     });
 
+    it("should outlive handshakes and frames that are none, and let go of what was opened", async function () {
+      const channel = transport.add("default/prices", { kind: "lockfree" });
+      const head =
+        "GET /v1/topics/prices HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n" +
+        "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n";
+      const key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+      for (const bytes of [`${head}\r\n`, `${head}${key}\r\n\u007f\u007f\u007f\u007f`]) {
+        const socket = connect(port, "127.0.0.1");
+        sockets.push(socket);
+        socket.on("error", () => undefined);
+        socket.write(Buffer.from(bytes, "latin1"));
+        await once(socket.resume(), "close");
+        await eventually("it to be let go", () => channel.readers.size === 0);
+      }
+      expect(channel.attached).to.equal(2);
+      expect(counters.subscribers.websocket).to.equal(0);
+    });
+
+    it("should not wait for a refused client to close", async function () {
+      const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
+      sockets.push(socket);
+      socket.write("nonsense\r\n\r\n");
+      await once(socket.resume(), "close");
+    });
+
+    it("should bound what all subscribers are sent at once", async function () {
+      transport.add("default/large", { kind: "lockfree", maxBytes: 40e6 });
+      await subscribe("large");
+      expectProblem(await ask("/v1/topics/large"), 503, "SHIMMY_ERR_LIMIT", "limit");
+    });
+
     it("should cut off who is slow to send a request", async function () {
       this.timeout(20_000);
       const socket = connect(port, "127.0.0.1");
