@@ -77,6 +77,18 @@ const SPECS: Readonly<Record<string, readonly ChartSpec[]>> = {
     heading: ({ scenario }) =>
       scenario.startsWith("native ") ? scenario.slice("native ".length) : undefined,
   })),
+  fig78: (
+    [
+      ["cpuUs", "CPU time per frame, without codecs", "microseconds"],
+      ["memoryKib", "Most memory of producer and consumer, without codecs", "KiB"],
+    ] as const
+  ).map(([metric, title, unit]) => ({
+    file: `fig78-${metric === "cpuUs" ? "cpu" : "memory"}.svg`,
+    title: `Figures 7 and 8: ${title}`,
+    subtitle: `${unit}, less is better; C++`,
+    metric,
+    heading: ({ scenario }) => scenario,
+  })),
   ring: (["native", "ts"] as const).map((language) => ({
     file: `ring-${language}.svg`,
     title: `Round trip between two processes, ${language === "ts" ? "TypeScript" : "C++"}`,
