@@ -42,6 +42,30 @@ Failure Invalid(const char* message) {
   return {SHIMMY_MISUSE, "SHIMMY_ERR_INVALID_OPTION", message, ""};
 }
 
+bool IsWithin(uint32_t value, uint32_t low, uint32_t high) {
+  return value == 0 || (value >= low && value <= high);
+}
+
+// What is wrong with the parameters, or null. Bounds of agent/channels/parameters.ts: an agent ends
+// the connection of who sends others.
+const char* ParametersProblem(const shimmy_parameters& wanted) {
+  constexpr uint64_t kMostBytes = uint64_t{1} << 30;
+  constexpr uint32_t kDay = 86'400'000;
+  const bool is_lock_based = wanted.kind == SHIMMY_LOCK_BASED;
+  if (!is_lock_based && wanted.kind != SHIMMY_LOCK_FREE) return "kind is none of the two";
+  if (!IsWithin(wanted.blocks, 2, 65536)) return "blocks is not from 2 to 65,536";
+  if (!IsWithin(wanted.block_bytes, 64, 1 << 20) || wanted.block_bytes % 64 != 0) {
+    return "block_bytes is not a multiple of 64 from 64 to 1,048,576";
+  }
+  if (uint64_t{wanted.blocks} * wanted.block_bytes > kMostBytes) return "more than 1 GiB of blocks";
+  if (!IsWithin(wanted.max_loans, 1, 16)) return "max_loans is more than 16";
+  if (is_lock_based && (wanted.readers != 0 || wanted.time_to_live_ms != 0)) {
+    return "readers and time_to_live_ms are for lock-free channels";
+  }
+  if (!IsWithin(wanted.readers, 1, 1024)) return "readers is more than 1,024";
+  return IsWithin(wanted.time_to_live_ms, 1, kDay) ? nullptr : "time_to_live_ms is more than a day";
+}
+
 int Null() { return Fail(Invalid("a pointer that must not be null is null")); }
 
 }  // namespace
@@ -110,6 +134,10 @@ int shimmy_attach(shimmy_client* client, const shimmy_endpoint_options* options,
   *endpoint = nullptr;
   const shimmy_endpoint_options known = Known(options);
   if (known.topic == nullptr) return Null();
+  if ((known.flags & SHIMMY_CREATE) != 0) {
+    const char* const problem = ParametersProblem(known.parameters);
+    if (problem != nullptr) return Fail(Invalid(problem));
+  }
   if (known.wait_mode > SHIMMY_SLEEP) return Fail(Invalid("wait_mode is none of the three"));
   EndpointOptions wanted;
   wanted.topic = known.topic;

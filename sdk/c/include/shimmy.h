@@ -88,10 +88,10 @@ struct shimmy_client_options {
 
 struct shimmy_parameters {
   uint32_t kind;            /* enum shimmy_kind */
-  uint32_t blocks;          /* at most 1 << 24 */
+  uint32_t blocks;          /* 2 to 65,536; here and below, 0: the default */
   uint32_t block_bytes;     /* a multiple of 64, at most 1 << 20 */
   uint32_t readers;         /* lock-free: how many must have read a message before it may go */
-  uint32_t time_to_live_ms; /* lock-free: or how old it must be; 0: never by age */
+  uint32_t time_to_live_ms; /* lock-free: or how old it must be; at most a day */
   uint32_t max_loans;       /* at most 16 */
 };
 
