@@ -183,12 +183,23 @@ void SubscriberEndpoint::Retire(Ring* ring) {
   if (!ring->loans.empty()) retired_.push_back(std::move(owned));
 }
 
+bool SubscriberEndpoint::IsBefore(const Ring& one, const Ring& other) {
+  return one.writer == other.writer && one.generation < other.generation;
+}
+
+// Several processes of a pod may publish: then a later ring is no restart.
+bool SubscriberEndpoint::HasLivingSister(const Ring& ring) const {
+  return std::any_of(rings_.begin(), rings_.end(), [&ring](const auto& other) {
+    return IsBefore(*other, ring) && !IsDead(other->state.waiter);
+  });
+}
+
 void SubscriberEndpoint::Sort() {
   uint64_t joined = 0;
   for (const auto& ring : rings_) {
     joined += ring->bell.fd.valid() ? 1 : 0;
     ring->is_behind = std::any_of(rings_.begin(), rings_.end(), [&ring](const auto& other) {
-      return other->writer == ring->writer && other->generation < ring->generation;
+      return IsBefore(*other, *ring) && IsDead(other->state.waiter);
     });
   }
   set_peers(joined);
@@ -304,8 +315,7 @@ void SubscriberEndpoint::Filled(Ring* ring, const LockfreeMessage& from, shimmy_
   message->generation = ring->generation;
   message->missed = ring->state.missed - ring->missed;
   ring->missed = ring->state.missed;
-  if (ring->is_again) {
-    ring->is_again = false;
+  if (std::exchange(ring->is_again, false) && !HasLivingSister(*ring)) {
     message->missed = SHIMMY_MISSED_UNKNOWN;
     sums_.missed_unknown.Add(1);
   }

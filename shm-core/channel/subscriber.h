@@ -31,7 +31,7 @@ class SubscriberEndpoint final : public Endpoint {
     Bell bell;
     bool is_joined = false;  // the publisher is there, or will not come
     bool is_ended = false;   // by its publisher, and all of it was read
-    bool is_behind = false;  // an older ring of the same pod is read first
+    bool is_behind = false;  // an older ring of the same pod, left behind, is read first
     bool is_again = false;   // its pod had a ring before: what lies between is not known
     uint64_t missed = 0;     // told so far
     uint64_t leaves_at = kNever;
@@ -71,6 +71,8 @@ class SubscriberEndpoint final : public Endpoint {
   void Retire(Ring* ring);
   // Which ring comes behind which, and what a wait is to be told by.
   void Sort();
+  [[nodiscard]] static bool IsBefore(const Ring& one, const Ring& other);
+  [[nodiscard]] bool HasLivingSister(const Ring& ring) const;
   void Filled(Ring* ring, const LockfreeMessage& from, shimmy_message* message);
 
   std::vector<std::unique_ptr<Ring>> rings_;

@@ -216,28 +216,32 @@ for (const writer of LANGUAGES) {
         expect(contents(await subscriber.take(1))).to.deep.equal(expected(1, 1, sizes));
       });
 
-      it("should keep the order of each of two publishers", async function () {
-        const [first, subscriber] = await pair();
-        const topic = String((await first.must("describe"))["topic"]);
-        // In another pod: of one pod's publishers a later one is the earlier one's restart.
-        const second = await stage.attach("reader", "publisher", topic);
-        await met(subscriber, 2);
-        await met(second, 1);
-        await first.publish(1, 20);
-        await second.publish(1001, 20);
-        const taken = await subscriber.take(40);
-        expect(taken.result, JSON.stringify(taken)).to.equal("ok");
-        const generations = [...new Set((taken.messages ?? []).map((each) => each.generation))];
-        expect(generations).to.have.lengthOf(2);
-        const perPublisher = generations.map((generation) => {
-          const messages = (taken.messages ?? []).filter((each) => each.generation === generation);
-          return contents({ ...taken, messages });
+      for (const pod of ["writer", "reader"] as const) {
+        const where = pod === "writer" ? "of one pod" : "of two pods";
+        it(`should keep the order of each of two publishers ${where}`, async function () {
+          const [first, subscriber] = await pair();
+          const topic = String((await first.must("describe"))["topic"]);
+          const second = await stage.attach(pod, "publisher", topic);
+          await met(subscriber, 2);
+          await met(second, 1);
+          await first.publish(1, 20);
+          await second.publish(1001, 20);
+          const taken = await subscriber.take(40);
+          expect(taken.result, JSON.stringify(taken)).to.equal("ok");
+          const generations = [...new Set((taken.messages ?? []).map((each) => each.generation))];
+          expect(generations).to.have.lengthOf(2);
+          const perPublisher = generations.map((generation) => {
+            const messages = (taken.messages ?? []).filter(
+              (each) => each.generation === generation,
+            );
+            return contents({ ...taken, messages });
+          });
+          expect(perPublisher).to.have.deep.members([
+            expected(1, 20, [100]),
+            expected(1001, 20, [100]),
+          ]);
         });
-        expect(perPublisher).to.have.deep.members([
-          expected(1, 20, [100]),
-          expected(1001, 20, [100]),
-        ]);
-      });
+      }
 
       it("should not know how many were missed across a publisher's restart", async function () {
         const [publisher, subscriber] = await pair();
