@@ -22,9 +22,11 @@ const REPLAYED = { full: 180 * FRAME_RATE, quick: 60 * FRAME_RATE } as const;
 const LARGE_REPLAYED = { full: 15 * FRAME_RATE, quick: 5 * FRAME_RATE } as const;
 const FILED_FRAMES = { small: 240, large: 24 } as const;
 const SPEED = { small: 50, large: 5 } as const;
-/** Frames that a channel holds, and blocks of one of 1920x1080. */
-const HELD_FRAMES = 4;
+/** Frames that a channel holds: one is made, one waits, one is looked at. */
+const HELD_FRAMES = 3;
+/** Of a frame of 1920x1080. */
 const LARGE_FRAME_BLOCKS = 4;
+const PAGE_BYTES = 4096;
 const KIB = 1024;
 const MEANS = {
   none: ["none", "copy"],
@@ -90,7 +92,7 @@ async function run(options: BenchOptions): Promise<Outcome> {
     notes: [
       `CPU time per frame of producer and consumer, the kernel's included and codecs' not, is counted by ${workspace.cpu.source}`,
       "memory: the most that the cgroup of producer and consumer held at once, with the kernel's objects, the queues of sockets and the pages of the channel, without pages of files",
-      "while the encoder is behind, TCP queues what its buffers hold, by the kernel's own sizes, and a channel four frames",
+      "while the encoder is behind, TCP queues what its buffers hold, by the kernel's own sizes, and a channel three frames",
       "every encoded file was played to its end: as many frames and seconds as the original",
     ],
   };
@@ -139,7 +141,8 @@ async function prepare(
 
 function channelSize(size: FrameSize): readonly string[] {
   const perFrame = size === LARGE ? LARGE_FRAME_BLOCKS : 1;
-  const blockBytes = frameBytes(size) / perFrame;
+  // Whole pages: else a region has more blocks than were asked for, until they are.
+  const blockBytes = Math.ceil(frameBytes(size) / perFrame / PAGE_BYTES) * PAGE_BYTES;
   return ["--block-bytes", String(blockBytes), "--blocks", String(HELD_FRAMES * perFrame)];
 }
 
@@ -149,6 +152,8 @@ function toSample(figures: FlowFigures, codecMicros: number): Sample {
     cpuUs: cpuMicros / sent,
     codecCpuUs: codecMicros / sent,
     perSecond: sent / seconds,
+    sleeps: figures.sleeps / sent,
+    wakes: (figures.wakes + figures.bells) / sent,
     memoryKib: peak.totalBytes / KIB,
     socketKib: peak.socketBytes / KIB,
   };

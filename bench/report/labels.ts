@@ -47,6 +47,8 @@ const METRICS: Readonly<Record<string, string>> = {
   untilToldS: "until told, s",
   cpuShare: "CPUs",
   codecCpuUs: "codecs, apart",
+  sleeps: "sleeps",
+  wakes: "wakes",
   memoryKib: "KiB, most",
   sessionKib: "KiB per session, most",
   usualSessionKib: "KiB per session, median",
