@@ -19,7 +19,7 @@ export type Peer = (typeof PEERS)[number];
 
 /** Bytes of a message, as in the paper: 1 kB to 10 MB. */
 export const SIZES = {
-  full: [1000, 3000, 10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000],
+  full: [1000, 10_000, 65_000, 1_000_000, 10_000_000],
   quick: [1000, 30_000, 1_000_000, 10_000_000],
 } as const;
 const SMALL_BELOW = 100_000;
