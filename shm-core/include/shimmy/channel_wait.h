@@ -10,7 +10,7 @@
 //   then
 //        wakes it again and again until it has left: it cannot change the word slept on
 //
-// Freestanding.
+// Proved by shm-core/model/lock_channel.pml, waiting by futex. Freestanding.
 #ifndef SHIMMY_CHANNEL_WAIT_H_
 #define SHIMMY_CHANNEL_WAIT_H_
 
