@@ -7,7 +7,7 @@
  * Each process has a store buffer (TSO). A store that a FENCE follows is one step: nobody can tell
  * when it entered the buffer, and its owner does nothing until the buffer is empty. Each switch
  * removes one rule: a broken twin. CRASH 1: the producer may die at any step, 2: the first
- * consumer, 3: both, in either order.
+ * consumer, 3: the first consumer, and then the producer.
  */
 #ifndef N
 #define N 3
@@ -495,7 +495,7 @@ end:
   if
   :: CRASH == 1 -> dieP = 1
   :: CRASH == 2 -> dieC = 1
-  :: CRASH == 3 -> if :: dieP = 1; dieC = 1 :: dieC = 1; dieP = 1 fi
+  :: CRASH == 3 -> dieC = 1; goneC -> dieP = 1
   fi
 }
 

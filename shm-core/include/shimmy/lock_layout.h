@@ -20,8 +20,8 @@
 //        was given when it was made (consumed of the one before) and consumer_start
 //   C13  a hang-up decides nothing before produced and fin were loaded again after it
 //
-// Proved by shm-core/model/lock_channel.pml, whose README.md says in which sizes. See
-// docs/architecture.md, "Lock-based channel", and docs/reference/channel-layout.md.
+// Proved by shm-core/model/lock_channel.pml, except C11 and C12. See docs/architecture.md,
+// "Lock-based channel", and docs/reference/channel-layout.md.
 #ifndef SHIMMY_LOCK_LAYOUT_H_
 #define SHIMMY_LOCK_LAYOUT_H_
 
