@@ -495,7 +495,9 @@ end:
   if
   :: CRASH == 1 -> dieP = 1
   :: CRASH == 2 -> dieC = 1
-  :: CRASH == 3 -> dieC = 1; goneC -> dieP = 1
+  :: CRASH == 3 -> dieC = 1;
+end_late:   /* it had ended before */
+     goneC; dieP = 1
   fi
 }
 
