@@ -119,8 +119,12 @@ interface ChannelEnd {
 
 async function openChannels(options: Options, side: 0 | 1): Promise<ChannelEnd> {
   const client = await ShimmyClient.connect({ socket: options.sockets[side] ?? "" });
+  // As in bench/native/channel_ping.cc.
   const perMessage = Math.ceil(options.size / BLOCK_BYTES);
-  const sizes = { blocks: perMessage > 1 ? 32 : 64, blockBytes: BLOCK_BYTES * perMessage };
+  const isLarge = options.transport !== "lock" && perMessage > 4;
+  const sizes = isLarge
+    ? { blocks: 16, blockBytes: BLOCK_BYTES * perMessage }
+    : { blocks: 64, blockBytes: BLOCK_BYTES };
   const names = [`${options.topic}-there`, `${options.topic}-back`] as const;
   const [out, back] = side === 0 ? names : ([names[1], names[0]] as const);
   const isLock = options.transport === "lock";

@@ -165,9 +165,12 @@ class ChannelEnd final : public End {
 
  private:
   shimmy_endpoint* Attach(const Options& options, const std::string& topic, uint32_t role) const {
-    // Four messages of the size, and the default of 64 blocks where those are small.
+    // The defaults; but a lock-free channel lends a subscriber a sixteenth of its blocks, which is
+    // to be enough for a message.
     constexpr uint32_t kBlockBytes = 4096;
+    const bool is_lock = options.transport == "lock";
     const auto per_message = static_cast<uint32_t>((options.size + kBlockBytes - 1) / kBlockBytes);
+    const bool is_large = !is_lock && per_message > 4;
     shimmy_endpoint_options attach{};
     attach.struct_size = sizeof attach;
     attach.topic = topic.c_str();
@@ -176,9 +179,9 @@ class ChannelEnd final : public End {
                        : options.waiting == Waiting::kSleep ? SHIMMY_SLEEP
                                                             : SHIMMY_ADAPTIVE;
     attach.flags = SHIMMY_CREATE;
-    attach.parameters.kind = options.transport == "lock" ? SHIMMY_LOCK_BASED : SHIMMY_LOCK_FREE;
-    attach.parameters.block_bytes = per_message <= 1 ? kBlockBytes : kBlockBytes * per_message;
-    attach.parameters.blocks = per_message <= 1 ? 64 : 32;
+    attach.parameters.kind = is_lock ? SHIMMY_LOCK_BASED : SHIMMY_LOCK_FREE;
+    attach.parameters.block_bytes = is_large ? kBlockBytes * per_message : kBlockBytes;
+    attach.parameters.blocks = is_large ? 16 : 64;
     shimmy_endpoint* endpoint = nullptr;
     CheckChannel(shimmy_attach(client_, &attach, &endpoint), "shimmy_attach");
     return endpoint;

@@ -102,6 +102,7 @@ void Client::Close() {
   {
     const std::lock_guard lock(mutex_);
     is_closed_ = true;
+    answered_.notify_all();
     for (const auto& [name, endpoint] : attachments_) endpoints.push_back(endpoint);
   }
   for (const auto& endpoint : endpoints) endpoint->Leave();
@@ -272,6 +273,7 @@ void Client::Route(AgentMessage* message) {
     return;
   }
   if (type == "error") {
+    EndAll(*message);
     Disconnected(message->Text("message"));
     return;
   }
@@ -289,6 +291,24 @@ void Client::Route(AgentMessage* message) {
   }
   for (const auto& each : std::exchange(back_, {})) Post(each, "connected", 0);
   if (endpoint != nullptr && !endpoint->Post(std::move(*message))) untaken_.push_back(endpoint);
+}
+
+// Whose connection the agent ended with an error stops using its channels; one that is refused
+// before the welcome tries again.
+void Client::EndAll(const AgentMessage& error) {
+  std::vector<std::shared_ptr<Endpoint>> endpoints;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!is_welcome_) return;
+    for (const auto& [name, endpoint] : attachments_) endpoints.push_back(endpoint);
+  }
+  for (const auto& endpoint : endpoints) {
+    AgentMessage over;
+    over.json = {{"type", "channelDetached"},
+                 {"code", error.Text("code")},
+                 {"message", error.Text("message")}};
+    if (!endpoint->Post(std::move(over))) untaken_.push_back(endpoint);
+  }
 }
 
 void Client::Answer(AgentMessage* message) {
@@ -324,7 +344,9 @@ void Client::Answer(AgentMessage* message) {
 
 void Client::Disconnected(const std::string& why) {
   const std::lock_guard lock(mutex_);
-  socket_.Close();  // and out of the epoll set with it
+  // By hand: a child of fork() may have the socket still.
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, socket_.fd(), nullptr);
+  socket_.Close();
   is_welcome_ = false;
   backoff_ns_ = std::clamp(backoff_ns_ * 2, kFirstBackoffNs, kLastBackoffNs);
   reconnect_at_ = NowNanos() + backoff_ns_;
@@ -352,15 +374,17 @@ void Client::Tend() {
   std::vector<std::shared_ptr<Endpoint>> tended;
   {
     const std::lock_guard lock(mutex_);
-    tended = tended_;
+    tended = std::exchange(tended_, {});  // who asks for it from here on is not forgotten
   }
   next_tick_ = kNever;
   for (const auto& endpoint : tended) {
     const uint64_t next = endpoint->Tick(NowNanos());
+    if (next == kNever) continue;
     next_tick_ = std::min(next_tick_, next);
-    if (next != kNever) continue;
     const std::lock_guard lock(mutex_);
-    std::erase(tended_, endpoint);
+    if (!is_closed_ && std::find(tended_.begin(), tended_.end(), endpoint) == tended_.end()) {
+      tended_.push_back(endpoint);
+    }
   }
 }
 

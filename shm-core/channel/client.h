@@ -73,6 +73,7 @@ class Client : public std::enable_shared_from_this<Client> {
   void ReceiveAll(AgentMessage* message);
   void Route(AgentMessage* message);
   void Answer(AgentMessage* message);
+  void EndAll(const AgentMessage& error);
   void Disconnected(const std::string& why);
   void Reconnect();
   void Tend();

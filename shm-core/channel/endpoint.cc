@@ -27,6 +27,12 @@ std::string Text(const Json& object, const char* name) {
   return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
+// An agent that has just been started again may have too much to do, or no registry yet.
+constexpr uint64_t kRetryNs = 1'000'000'000;
+bool IsForNow(const std::string& code) {
+  return code == "SHIMMY_ERR_RATE_LIMITED" || code == "SHIMMY_ERR_REGISTRY_UNAVAILABLE";
+}
+
 void AddParameter(Json* parameters, const char* name, uint32_t value) {
   if (value != 0) (*parameters)[name] = value;
 }
@@ -227,7 +233,7 @@ void Endpoint::HandleOne(AgentMessage* message) {
     state_.Set(is_live_ ? SHIMMY_LIVE : SHIMMY_STANDBY);
     Became(is_live_, message->Number("generation"));
   } else if (type == "tick") {
-    (void)DoTick(NowNanos());
+    (void)TickOnce(NowNanos());
   } else if (type == "channelDetached") {
     EndBy({SHIMMY_CLOSED, message->Text("code"), message->Text("message"), ""});
   } else {
@@ -251,6 +257,11 @@ void Endpoint::HandleAnswer(AgentMessage* message) {
       has_shown_ = false;
       StartOver();
       client_->Ask(Self(), AttachRequest());
+      return;
+    }
+    if (has_shown_ && IsForNow(message->Text("code"))) {
+      retry_at_ = NowNanos() + kRetryNs;
+      client_->Tend(Self());
       return;
     }
     EndBy(
@@ -391,10 +402,19 @@ uint64_t Endpoint::Tick(uint64_t now) {
     return Post(std::move(tick)) ? now : now + kLaterNs;
   }
   TookInbox();
-  const uint64_t next = is_over_ ? kNever : DoTick(now);
+  const uint64_t next = TickOnce(now);
   mutex_.unlock();
   if (next == kNever) TellPoller();
   return next;
+}
+
+uint64_t Endpoint::TickOnce(uint64_t now) {
+  if (is_over_) return kNever;
+  if (retry_at_ <= now) {
+    retry_at_ = kNever;
+    ShowAgain();
+  }
+  return std::min(DoTick(now), retry_at_);
 }
 
 uint64_t Endpoint::DoTick(uint64_t now) {

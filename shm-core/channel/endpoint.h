@@ -193,6 +193,7 @@ class Endpoint : public std::enable_shared_from_this<Endpoint> {
   void EmptyInbox();
   void HandleOne(AgentMessage* message);
   void HandleAnswer(AgentMessage* message);
+  [[nodiscard]] uint64_t TickOnce(uint64_t now);
   void ShowAgain();
   [[nodiscard]] Json AttachRequest() const;
   [[nodiscard]] Json Role(const char* type) const;
@@ -221,7 +222,8 @@ class Endpoint : public std::enable_shared_from_this<Endpoint> {
   size_t shared_up_to_ = 0;
   bool is_live_ = false;
   Failure failure_;
-  bool has_shown_ = false;  // reattachChannel is under way, not attachChannel
+  uint64_t retry_at_ = kNever;  // ShowAgain()
+  bool has_shown_ = false;      // reattachChannel is under way, not attachChannel
   std::string attachment_;
   Json info_;  // of the channel, as we were told
   uint64_t first_generation_ = 0;
