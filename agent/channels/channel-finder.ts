@@ -1,3 +1,4 @@
+import type { Clock } from "../../common/clock.ts";
 import { randomBytes } from "node:crypto";
 
 import { ShimmyError } from "../../common/errors.ts";
@@ -19,6 +20,7 @@ export interface ChannelFinderDeps {
   readonly catalog: () => Catalog;
   readonly quotas: Quotas;
   readonly log: Logger;
+  readonly clock: Clock;
 }
 
 /** What a channel is looked for with. */
@@ -90,7 +92,12 @@ export class ChannelFinder {
     const known = this.#deps.table.get(topicKey(record.topic));
     if (known !== undefined) return known;
     const epoch = Math.floor(Date.now() / 1000) - EPOCH_SECONDS;
-    const channel = new Channel(record, { origin, maker, epoch });
+    const channel = new Channel(record, {
+      origin,
+      maker,
+      epoch,
+      knownAt: this.#deps.clock.now(),
+    });
     this.#deps.table.add(channel);
     this.#deps.log.info(
       { topic: channel.key, channel: record.id, ...record.parameters, origin },

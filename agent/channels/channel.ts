@@ -111,6 +111,8 @@ export class Channel {
   readonly origin: ChannelOrigin;
   /** UID of the pod whose quota it counts for; empty for an operator; none of what nobody made here. */
   readonly maker: string | undefined;
+  /** Since when this agent knows it; by the broker's clock. */
+  readonly knownAt: number;
   /** Rings, oldest first. */
   readonly rings: Ring[] = [];
   /** In the order in which they came. */
@@ -123,11 +125,17 @@ export class Channel {
 
   constructor(
     record: ChannelRecord,
-    { origin, maker, epoch }: { origin: ChannelOrigin; maker: string | undefined; epoch: number },
+    {
+      origin,
+      maker,
+      epoch,
+      knownAt,
+    }: { origin: ChannelOrigin; maker: string | undefined; epoch: number; knownAt: number },
   ) {
     this.record = record;
     this.origin = origin;
     this.maker = maker;
+    this.knownAt = knownAt;
     this.#lastGeneration = epoch;
     this.#lastNumber = epoch;
     this.#largestPlausible = epoch + MAX_AHEAD;

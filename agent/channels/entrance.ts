@@ -1,3 +1,4 @@
+import type { Clock } from "../../common/clock.ts";
 import { ShimmyError } from "../../common/errors.ts";
 import type {
   AttachChannelMessage,
@@ -18,6 +19,7 @@ export interface EntranceDeps {
   readonly claims: Claims;
   readonly introducer: Introducer;
   readonly quotas: Quotas;
+  readonly clock: Clock;
 }
 
 /** Who enters. */
@@ -50,7 +52,9 @@ export class Entrance {
     this.#requireRoom(channel, pod, message.role);
     const attachment = this.#make(channel, entrant);
     const restored =
-      message.type === "reattachChannel" ? restore(channel, attachment, message) : undefined;
+      message.type === "reattachChannel"
+        ? restore(channel, attachment, message, this.#deps.clock.now())
+        : undefined;
     if (isToBeLive(channel, attachment)) attachment.state = "live";
     const isWriter = ROLES[message.role].side === "writer";
     if (isWriter && attachment.state === "live" && channel.ringOf(attachment) === undefined) {

@@ -3,7 +3,8 @@
 //   I1  nothing is taken from an attachment that is there: only what nobody holds, or what the same
 //       process held, is given
 //   I2  a link counts once both sides have shown it; one that the other side is there without is over
-//   I3  of a channel that was made here every ring is known: what a reader shows of another never was
+//   I3  of a channel that was made here every ring is known, and of another one a minute after it
+//       became known: what a reader shows of one that is not known then never was
 import { ShimmyError } from "../../common/errors.ts";
 import type { ChannelLink, ReattachChannelMessage } from "../api.ts";
 import { ROLES, type Attachment, type Channel, type Link, type Ring } from "./channel.ts";
@@ -15,6 +16,9 @@ export interface Restored {
   /** Links of others that the attachment did not show. */
   readonly stale: readonly { readonly ring: Ring; readonly link: Link }[];
 }
+
+/** Who outlived an agent shows what it has within seconds; later only somebody who has nothing. */
+const SHOWING_MS = 60_000;
 
 const NOTHING: Restored = { refused: [], stale: [] };
 
@@ -28,6 +32,7 @@ export function restore(
   channel: Channel,
   attachment: Attachment,
   { generation, links }: ReattachChannelMessage,
+  now: number,
 ): Restored {
   const counts = links.flatMap((link) => [link.generation, link.number]);
   if (generation !== undefined) counts.push(generation);
@@ -35,7 +40,10 @@ export function restore(
     throw new ShimmyError("SHIMMY_ERR_PROTOCOL", "a ring or link that never was");
   }
   if (ROLES[attachment.role].side === "reader") {
-    return { refused: links.filter((each) => !takeLink(channel, attachment, each)), stale: [] };
+    return {
+      refused: links.filter((each) => !takeLink(channel, attachment, each, now)),
+      stale: [],
+    };
   }
   if (generation === undefined) return NOTHING;
   const ring = takeRing(channel, attachment, generation);
@@ -77,8 +85,8 @@ function takeLinks(channel: Channel, ring: Ring, shown: readonly ChannelLink[]):
 }
 
 /** @returns Whether the reader has it again. */
-function takeLink(channel: Channel, reader: Attachment, shown: ChannelLink): boolean {
-  const ring = channel.ring(shown.generation) ?? addUnknown(channel, shown.generation);
+function takeLink(channel: Channel, reader: Attachment, shown: ChannelLink, now: number): boolean {
+  const ring = channel.ring(shown.generation) ?? addUnknown(channel, shown.generation, now);
   if (ring === undefined) return false;
   const link = ring.links.get(shown.number);
   if (link !== undefined) {
@@ -101,8 +109,8 @@ function takeLink(channel: Channel, reader: Attachment, shown: ChannelLink): boo
 }
 
 /** A ring of which nothing is known but that somebody reads it; `undefined` where there is none (I3). */
-function addUnknown(channel: Channel, generation: number): Ring | undefined {
-  if (channel.maker !== undefined) return undefined;
+function addUnknown(channel: Channel, generation: number, now: number): Ring | undefined {
+  if (channel.maker !== undefined || now - channel.knownAt > SHOWING_MS) return undefined;
   const ring = channel.addRing(undefined, generation);
   ring.endedAt = 0;
   return ring;

@@ -165,6 +165,21 @@ describe("reattachChannel", function () {
     expect(test.broker.table.get("default/fresh")?.rings).to.deep.equal([]);
   });
 
+  it("should believe in unknown rings for a minute only (I3)", async function () {
+    restart();
+    const early = test.process("default.b");
+    expect(await show(early, consumer)).to.equal("live");
+    expect(test.broker.table.get("default/jobs")?.rings).to.have.lengthOf(1);
+    restart();
+    const first = test.process("default.b");
+    // Known by what somebody shows of it, and not made here.
+    await show(first, { ...consumer, links: [] });
+    await test.clock.advance(61_000);
+    const late = test.process("default.c");
+    await show(late, consumer);
+    expect(test.broker.table.get("default/jobs")?.rings).to.deep.equal([]);
+  });
+
   it("should give the ring back to a process that only lost its connection", async function () {
     const [a, b] = [test.process("default.a", 1), test.process("default.c")];
     // The end of the connection before was not seen yet.
