@@ -174,7 +174,7 @@ describe("reattachChannel", function () {
     const first = test.process("default.b");
     // Known by what somebody shows of it, and not made here.
     await show(first, { ...consumer, links: [] });
-    await test.clock.advance(61_000);
+    test.clock.advance(61_000);
     const late = test.process("default.c");
     await show(late, consumer);
     expect(test.broker.table.get("default/jobs")?.rings).to.deep.equal([]);
