@@ -18,6 +18,8 @@ const PEERS: Readonly<Record<string, string>> = {
   lock_copy: "Shimmy lock-based, copy",
   lock_loan: "Shimmy lock-based, loan",
   lockfree_copy: "Shimmy lock-free, copy",
+  lock_async: "Shimmy lock-based, asynchronous",
+  lockfree_async: "Shimmy lock-free, asynchronous",
   lockfree_loan: "Shimmy lock-free, loan",
 };
 
