@@ -3,6 +3,8 @@ import { request as httpRequest, type IncomingMessage } from "node:http";
 import { connect, type Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import { setTimeout as delay } from "node:timers/promises";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 
 import { expect } from "chai";
 import { WebSocket } from "ws";
@@ -47,6 +49,14 @@ class Lines {
   async json(count: number): Promise<Record<string, unknown>[]> {
     return (await this.take(count)).map((line) => JSON.parse(line) as Record<string, unknown>);
   }
+}
+
+/** Memory that is in use once garbage is collected. */
+function keptBytes(): number {
+  setFlagsFromString("--expose-gc");
+  (runInNewContext("gc") as () => void)();
+  const { external, heapUsed } = process.memoryUsage();
+  return external + heapUsed;
 }
 
 describe("TopicServer", function () {
@@ -611,14 +621,12 @@ describe("TopicServer", function () {
       stuck.write("GET /v1/topics/prices HTTP/1.1\r\nHost: localhost\r\n\r\n");
       const quick = await subscribe("prices");
       await eventually("both", () => channel.readers.size === 2);
-      const before = process.memoryUsage().external + process.memoryUsage().heapUsed;
+      const before = keptBytes();
       for (let i = 0; i < 150; i++) {
         channel.publish(Buffer.alloc(100_000, "x"));
         await quick.take(1);
       }
-      expect(process.memoryUsage().external + process.memoryUsage().heapUsed - before).to.be.below(
-        30e6,
-      );
+      expect(keptBytes() - before).to.be.below(30e6);
       expect(counters.missed).to.equal(0);
       stuck.resume();
       await eventually("the slow one to learn what it missed", () => counters.missed > 50);
